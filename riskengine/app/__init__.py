@@ -1,0 +1,1 @@
+"""The world: configuration, files, terminal."""

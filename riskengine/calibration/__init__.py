@@ -1,0 +1,1 @@
+"""The design: how much capital meets a target."""

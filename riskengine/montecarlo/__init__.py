@@ -1,0 +1,1 @@
+"""The experiment: many paths, what each reports, and what they say together."""

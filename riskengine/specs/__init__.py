@@ -1,0 +1,1 @@
+"""The question: a venue, a book of positions, a law of crashes."""

@@ -1,0 +1,118 @@
+"""Sums over a ragged table of positions: per account, per market, in total.
+
+Every sum is a written-out binary tree over a fixed order, in float64 where it is money or open
+interest of the whole venue. So a path has the same bits alone, in any batch, chunk or device, which
+XLA's own reductions do not promise. Sums go up to float64 in `per_market` and `total`; numbers come
+back down to the precision of the positions in `share`, and nowhere else.
+"""
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Shaped
+
+from riskengine.specs.book import Book
+
+DOUBLE = jnp.float64
+
+
+def tree(x: Shaped[Array, "n *rest"]) -> Shaped[Array, "*rest"]:
+    """Sum over the first axis by halves, in an order that only its length decides."""
+    while x.shape[0] > 1:
+        half = x.shape[0] // 2
+        paired = x[:half] + x[half : 2 * half]
+        x = jnp.concatenate([paired, x[2 * half :]]) if x.shape[0] % 2 else paired
+    return x[0]
+
+
+def per_account(x: Float[Array, " positions"], book: Book) -> Float[Array, " accounts"]:
+    """Sum over the positions of each account."""
+    sums, start = [], 0
+    for slots, accounts in book.layout.accounts:
+        block = x[start : start + slots * accounts].reshape(slots, accounts)
+        sums.append(tree(block))
+        start += slots * accounts
+    return jnp.concatenate(sums)
+
+
+def per_position(x: Shaped[Array, " accounts"], book: Book) -> Shaped[Array, " positions"]:
+    """Give every position the value of its account."""
+    blocks, start = [], 0
+    for slots, accounts in book.layout.accounts:
+        block = x[start : start + accounts]
+        blocks.append(jnp.broadcast_to(block, (slots, accounts)).reshape(-1))
+        start += accounts
+    return jnp.concatenate(blocks)
+
+
+def by_market(x: Shaped[Array, " positions"], book: Book) -> Shaped[Array, " market_slots"]:
+    """Reorder positions market by market; empty slots are 0."""
+    return jnp.take(x, book.by_market, mode="fill", fill_value=0)
+
+
+def market_sum(x: Shaped[Array, " market_slots"], book: Book) -> Float[Array, " markets"]:
+    """Sum over the slots of each market, in float64."""
+    sums, start = [], 0
+    for slots, members in book.layout.markets:
+        block = x[start : start + slots * len(members)].reshape(slots, len(members))
+        sums.append(tree(block.astype(DOUBLE)))
+        start += slots * len(members)
+    return _in_market_order(jnp.concatenate(sums), book)
+
+
+def market_spread(x: Shaped[Array, " markets"], book: Book) -> Shaped[Array, " market_slots"]:
+    """Give every slot of `by_market` the value of its market."""
+    blocks = []
+    for slots, members in book.layout.markets:
+        mine = x[jnp.asarray(members)]
+        blocks.append(jnp.broadcast_to(mine, (slots, len(members))).reshape(-1))
+    return jnp.concatenate(blocks)
+
+
+def per_market(x: Float[Array, " positions"], book: Book) -> Float[Array, " markets"]:
+    """Sum over the positions of each market, in float64."""
+    return market_sum(by_market(x, book), book)
+
+
+def per_side(x: Float[Array, " positions"], book: Book) -> Float[Array, "2 markets"]:
+    """Sums of the positive and of the negative entries per market, both as positive numbers."""
+    slots = by_market(x, book)
+    up, down = jnp.maximum(slots, 0), jnp.maximum(-slots, 0)
+    return jnp.stack([market_sum(up, book), market_sum(down, book)])
+
+
+def total(x: Shaped[Array, "*shape"]) -> Float[Array, ""]:
+    """Sum of everything, in float64."""
+    return tree(x.reshape(-1).astype(DOUBLE))
+
+
+def share(x: Float[Array, " markets"], book: Book) -> Float[Array, " positions"]:
+    """Give every position the value of its market, in the precision of the positions."""
+    return x.astype(book.size.dtype)[book.market]
+
+
+def share_side(x: Float[Array, "2 markets"], long, book: Book) -> Float[Array, " positions"]:
+    """As `share`: row 0 for the positions marked `long`, row 1 for the others."""
+    return jnp.where(long, share(x[0], book), share(x[1], book))
+
+
+def dense(x: Shaped[Array, " positions"], book: Book) -> Shaped[Array, "dense markets"]:
+    """The slots of makers and `rest`, one row per account."""
+    slots, accounts = book.layout.accounts[-1]
+    block = x[x.shape[0] - slots * accounts :].reshape(slots, accounts)
+    return block[: book.layout.number_of_markets].T
+
+
+def add_dense(
+    x: Float[Array, " positions"], change: Float[Array, "dense markets"], book: Book
+) -> Float[Array, " positions"]:
+    """Add to the slots of makers and `rest`."""
+    slots, accounts = book.layout.accounts[-1]
+    start = x.shape[0] - slots * accounts
+    padding = slots - book.layout.number_of_markets
+    block = jnp.pad(change.T.astype(x.dtype), ((0, padding), (0, 0)))
+    return jnp.concatenate([x[:start], x[start:] + block.reshape(-1)])
+
+
+def _in_market_order(x: Float[Array, " markets"], book: Book) -> Float[Array, " markets"]:
+    order = [m for _, members in book.layout.markets for m in members]
+    where = sorted(range(len(order)), key=order.__getitem__)
+    return x if where == list(range(len(order))) else x[jnp.asarray(where)]

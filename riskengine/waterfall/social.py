@@ -1,0 +1,61 @@
+"""Stage `social`: what is still owed goes to the pool's owner, to the winners, or stays unfunded."""
+
+import dataclasses
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from riskengine.specs.book import Book
+from riskengine.specs.venue import Venue
+from riskengine.waterfall import ledger, margin, pools
+from riskengine.waterfall.fund import owed as needed  # noqa: F401  # the same condition
+from riskengine.waterfall.state import Flows, Market, State, flows
+
+
+def socialize(state: State, market: Market, book: Book, venue: Venue) -> tuple[State, Flows]:
+    """Owners pay first; then the venue's rule; the rest passes to `unfunded`, and no debt is left."""
+    state, drawn = _owners(state, venue)
+    state, shared = RULES[venue.social](state, market, book, venue)
+    left = ledger.tree(state.debt)
+    state = dataclasses.replace(
+        state, unfunded_cash=state.unfunded_cash - left, debt=jnp.zeros_like(state.debt)
+    )
+    return state, flows(book, venue, fund_draw=drawn, social_loss=shared)
+
+
+def _owners(state: State, venue: Venue) -> tuple[State, Float[Array, ""]]:
+    """Pool by pool, the owner pays what it can of the pool's debt."""
+    drawn = jnp.zeros_like(state.fees)
+    for pool, owner in enumerate(venue.pools.owner):
+        if owner < 0:
+            continue
+        money = jnp.maximum(pools.balance(state, venue)[owner], 0.0)
+        paid = jnp.minimum(money, state.debt[pool])
+        state = dataclasses.replace(
+            state,
+            pool_cash=state.pool_cash.at[owner].set(state.pool_cash[owner] - paid),
+            debt=state.debt.at[pool].set(state.debt[pool] - paid),
+        )
+        drawn = drawn + paid
+    return state, drawn
+
+
+def _none(state: State, market: Market, book: Book, venue: Venue):
+    """Nobody shares the loss."""
+    return state, jnp.zeros_like(state.fees)
+
+
+def _winners(state: State, market: Market, book: Book, venue: Venue):
+    """Accounts with unrealised profit share the loss in proportion to it, up to their equity."""
+    profit = state.size * (ledger.share(market.mark, book) - margin.entry(state, book))
+    gained = ledger.per_account(jnp.maximum(profit, 0.0), book)
+    can = jnp.minimum(gained, jnp.maximum(margin.equity(state, market, book), 0.0))
+    capacity, due = ledger.total(can), ledger.tree(state.debt)
+    shared = jnp.minimum(due, capacity)
+    charge = can * (shared / jnp.where(capacity > 0, capacity, 1.0)).astype(can.dtype)
+    kept = jnp.where(due > 0, (due - shared) / jnp.where(due > 0, due, 1.0), 0.0)
+    state = dataclasses.replace(state, cash=state.cash - charge, debt=state.debt * kept)
+    return state, shared
+
+
+RULES = {"none": _none, "winners": _winners}

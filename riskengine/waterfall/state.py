@@ -1,0 +1,128 @@
+"""Who holds what on one path, what a step quotes, and what a stage moved."""
+
+import dataclasses
+
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Shaped
+
+from riskengine.specs.book import Book
+from riskengine.specs.scenario import OrderBook
+from riskengine.specs.venue import Venue
+from riskengine.types import pytree
+from riskengine.waterfall import ledger
+
+
+@pytree
+class AccountRecord:
+    """What has happened to each account so far."""
+
+    liquidated: Bool[Array, " accounts"]
+    adl_loss: Float[Array, " accounts"]  # USD against the mark, as a counterparty
+    adl_equity: Float[Array, " accounts"]  # USD before the first ADL; 0 if never deleveraged
+    adl_profit: Float[Array, " accounts"]  # USD, positive parts of the PnL at that moment
+    deleveraged: Bool[Array, " accounts"]
+
+
+@pytree
+class State:
+    """Every unit and every dollar, by holder (docs/model.md 1)."""
+
+    size: Float[Array, " positions"]
+    cash: Float[Array, " accounts"]
+    dense_entry: Float[Array, "dense markets"]  # average entry of makers and `rest`
+    cooldown: Float[Array, " accounts"]  # s
+    entered: Float[Array, " accounts"]  # health at the marks of this step, before any stage
+    record: AccountRecord
+
+    pool_size: Float[Array, "pools markets"]
+    pool_cash: Float[Array, " pools"]
+    pool_basis: Float[Array, "pools markets"]
+    inflow_peak: Float[Array, ""]  # running peak of the first-loss pools' net inflow
+    debt: Float[Array, " pools"]  # owed to the venue and not yet paid
+    street_size: Float[Array, " markets"]
+    street_cash: Float[Array, ""]
+    fees: Float[Array, ""]
+    unfunded_size: Float[Array, " markets"]
+    unfunded_cash: Float[Array, ""]
+
+    eaten: Float[Array, "2 markets"]  # taken from bids, asks and not yet replaced, units
+    shift: Float[Array, " markets"]  # permanent log displacement of mid
+    basis: Float[Array, " markets"]  # moving average of the log displacement
+    mark_before: Float[Array, " markets"]
+
+
+@pytree
+class Quote:
+    """What the scenario says about one step."""
+
+    index: Float[Array, " markets"]
+    depth: Float[Array, "2 markets"]  # units within 1 % of mid: bids, asks
+    dt: Float[Array, ""]
+
+
+@pytree
+class Market:
+    """Prices of the step, as every stage sees them."""
+
+    index: Float[Array, " markets"]
+    depth: Float[Array, "2 markets"]
+    dt: Float[Array, ""]
+    mark: Float[Array, " markets"]
+    mark_before: Float[Array, " markets"]
+    order_book: OrderBook
+
+
+def _of(merge: str):
+    return dataclasses.field(metadata={"merge": merge})
+
+
+@pytree
+class Flows:
+    """What a stage moved. Amounts of several stages add; needs and extremes take the larger."""
+
+    liquidated: Float[Array, "2"] = _of("sum")  # USD, longs, shorts
+    takeover: Float[Array, ""] = _of("sum")
+    unwound: Float[Array, ""] = _of("sum")
+    fees: Float[Array, ""] = _of("sum")
+    bad_debt: Float[Array, ""] = _of("sum")
+    fund_draw: Float[Array, ""] = _of("sum")
+    social_loss: Float[Array, ""] = _of("sum")
+    deleveraged: Float[Array, "2"] = _of("sum")  # USD at mark, counterparties' longs, shorts
+    unmatched: Float[Array, ""] = _of("sum")
+    adl_size: Float[Array, " markets"] = _of("sum")  # signed units that counterparties closed
+    adl_paid: Float[Array, ""] = _of("sum")  # Σ adl_size · price received
+    adl_loss_mark: Float[Array, ""] = _of("sum")
+    adl_loss_index: Float[Array, ""] = _of("sum")
+    winner_bankrupted: Float[Array, ""] = _of("sum")
+    naked_delta: Float[Array, ""] = _of("sum")
+    need_cash: Float[Array, " pools"] = _of("max")  # capital with which each rule stays slack
+    need_exit: Float[Array, " pools"] = _of("max")
+    need_rules: Float[Array, " pools"] = _of("max")
+    account_adl: Float[Array, ""] = _of("max")  # 1 where an account was closed by ADL
+    worst_loss: Float[Array, ""] = _of("max")  # −Σ(A + U) over first-loss pools
+    drawdown: Float[Array, ""] = _of("max")  # fall of Σ A from its peak
+
+
+def no_flows(markets: int, pools: int, **moved: Shaped[Array, "..."]) -> Flows:
+    """Flows that are zero but for what is named."""
+    shapes = {"liquidated": (2,), "deleveraged": (2,), "adl_size": (markets,)}
+    shapes |= dict.fromkeys(("need_cash", "need_exit", "need_rules"), (pools,))
+    zeros = {
+        field.name: jnp.zeros(shapes.get(field.name, ()), ledger.DOUBLE)
+        for field in dataclasses.fields(Flows)
+    }
+    return Flows(**(zeros | {name: x.astype(ledger.DOUBLE) for name, x in moved.items()}))
+
+
+def flows(book: Book, venue: Venue, **moved: Shaped[Array, "..."]) -> Flows:
+    """Flows of a stage of this book and venue."""
+    return no_flows(book.layout.number_of_markets, len(venue.pools.names), **moved)
+
+
+def merge(first: Flows, second: Flows) -> Flows:
+    """What two stages moved together."""
+    merged = {}
+    for field in dataclasses.fields(Flows):
+        a, b = getattr(first, field.name), getattr(second, field.name)
+        merged[field.name] = jnp.maximum(a, b) if field.metadata["merge"] == "max" else a + b
+    return Flows(**merged)

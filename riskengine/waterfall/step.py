@@ -1,0 +1,149 @@
+"""One step of one path: prices move, then the venue's stages, in the venue's order."""
+
+import functools
+
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+from riskengine.specs.book import REST, Book
+from riskengine.specs.scenario import OrderBook
+from riskengine.specs.venue import Venue
+from riskengine.waterfall import (
+    adl,
+    fund,
+    ledger,
+    liquidation,
+    margin,
+    pools,
+    price,
+    select,
+    social,
+    vault,
+)
+from riskengine.waterfall.state import (
+    AccountRecord,
+    Flows,
+    Market,
+    Quote,
+    State,
+    flows,
+    merge,
+)
+
+STAGES = {
+    "book": (liquidation.needed, liquidation.reduce),
+    "takeover": (vault.takeover_needed, vault.take_over),
+    "unwind": (vault.unwind_needed, vault.unwind),
+    "fund": (fund.owed, fund.cover),
+    "adl": (adl.needed, adl.deleverage),
+    "social": (social.needed, social.socialize),
+}
+
+
+def opening(book: Book, venue: Venue) -> State:
+    """The state before the first step: everybody holds what the book says, the venue its capital."""
+    accounts, pools_ = book.cash.shape, len(venue.pools.names)
+    markets = book.layout.number_of_markets
+    none = jnp.zeros(accounts, book.cash.dtype)
+    money = jnp.zeros((), ledger.DOUBLE)
+    per_pool, per_market = jnp.zeros(pools_, ledger.DOUBLE), jnp.zeros(markets, ledger.DOUBLE)
+    return State(
+        size=book.size,
+        cash=book.cash,
+        dense_entry=_dense_entry(book),
+        cooldown=none,
+        entered=jnp.full_like(book.cash, jnp.inf),
+        record=AccountRecord(
+            liquidated=jnp.zeros(accounts, bool),
+            deleveraged=jnp.zeros(accounts, bool),
+            adl_loss=none,
+            adl_equity=none,
+            adl_profit=none,
+        ),
+        pool_size=jnp.zeros((pools_, markets), ledger.DOUBLE),
+        pool_cash=per_pool,
+        pool_basis=jnp.zeros((pools_, markets), ledger.DOUBLE),
+        inflow_peak=money,
+        debt=per_pool,
+        street_size=per_market,
+        street_cash=money,
+        fees=money,
+        unfunded_size=per_market,
+        unfunded_cash=money,
+        eaten=jnp.zeros((2, markets), ledger.DOUBLE),
+        shift=per_market,
+        basis=per_market,
+        mark_before=jnp.ones(markets, ledger.DOUBLE),
+    )
+
+
+def _dense_entry(book: Book) -> Float[Array, "dense markets"]:
+    if not book.layout.dense:
+        return jnp.ones((0, book.layout.number_of_markets), ledger.DOUBLE)
+    return ledger.dense(book.entry, book).astype(ledger.DOUBLE)
+
+
+def step(
+    state: State, quote: Quote, order_book: OrderBook, book: Book, venue: Venue
+) -> tuple[State, Market, Flows]:
+    """Move prices, note who is below margin, and let the waterfall run where anybody is."""
+    state, market = price.advance(state, quote, order_book, venue)
+    state = margin.watch(state, market, book, venue)
+    state, moved = waterfall(state, market, book, venue)
+    return state, market, moved
+
+
+def _busy(state: State, market: Market, book: Book, venue: Venue) -> Bool[Array, ""]:
+    """Whether any stage could change anything."""
+    below = jnp.maximum(jnp.maximum(venue.liquidation.below, venue.takeover.below), venue.adl.below)
+    weak = (state.entered < below) & (book.role != REST)
+    return jnp.any(weak) | jnp.any(state.pool_size != 0) | jnp.any(state.debt > 0)
+
+
+def _idle(state: State, market: Market, book: Book, venue: Venue) -> tuple[State, Flows]:
+    return state, flows(book, venue)
+
+
+def _run(state: State, market: Market, book: Book, venue: Venue) -> tuple[State, Flows]:
+    """The stages in the venue's order, with the pools' needs noted before and after each."""
+    state, noted = pools.note(state, market, venue)
+    moved = flows(book, venue, **noted)
+    for name in venue.stages:
+        state, more = GUARDED[name](state, market, book, venue)
+        moved = merge(moved, more)
+    return state, moved
+
+
+def _noting(run):
+    """A stage that also notes the pools' needs after its ledger entries."""
+
+    @functools.wraps(run)
+    def stage(state: State, market: Market, book: Book, venue: Venue) -> tuple[State, Flows]:
+        state, moved = run(state, market, book, venue)
+        state, noted = pools.note(state, market, venue)
+        return state, merge(moved, flows(book, venue, **noted))
+
+    return stage
+
+
+GUARDED = {name: select.guarded(need, _noting(run), _idle) for name, (need, run) in STAGES.items()}
+waterfall = select.guarded(_busy, _run, _idle)
+
+
+def totals(state: State, book: Book) -> tuple[Float[Array, ""], Float[Array, " markets"]]:
+    """Cash and size of all holders together: constants of every stage."""
+    cash = (
+        ledger.total(state.cash)
+        + ledger.tree(state.pool_cash)
+        - ledger.tree(state.debt)
+        + state.street_cash
+        + state.fees
+        + state.unfunded_cash
+    )
+    size = (
+        ledger.per_market(state.size, book)
+        + ledger.tree(state.pool_size)
+        + state.street_size
+        + state.unfunded_size
+    )
+    return cash, size

@@ -1,0 +1,98 @@
+"""Stages `takeover` and `unwind`: a pool takes positions with all their margin, and closes them later."""
+
+import dataclasses
+
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+from riskengine.specs.book import REST, Book
+from riskengine.specs.venue import Venue, pool_capital
+from riskengine.waterfall import ledger, margin, orderbook, pools, price
+from riskengine.waterfall.state import Flows, Market, State, flows
+
+
+def takeover_needed(state: State, market: Market, book: Book, venue: Venue) -> Bool[Array, ""]:
+    """Whether any account may enter the stage."""
+    return jnp.any((state.entered < venue.takeover.below) & (book.role != REST))
+
+
+def take_over(state: State, market: Market, book: Book, venue: Venue) -> tuple[State, Flows]:
+    """Pass positions at their bankruptcy price, and so all equity, to the pool of their market.
+
+    With an inventory rule a pool accepts the share a of every piece that its cap leaves room for;
+    the account keeps 1 − a of each position and of its equity.
+    """
+    accounts = margin.assess(state, market, book, venue)
+    inside = margin.enters(state, accounts, venue.takeover.below, venue.takeover.above, book)
+    offered = jnp.where(ledger.per_position(inside, book), state.size, 0.0)
+    at = margin.bankruptcy_price(state, market, accounts, book)
+
+    share, need = _acceptance(ledger.per_market(offered, book), state, market, venue)
+    passed = offered * ledger.share(pools.to_markets(share, venue), book)
+    state = _receive(state, passed, at, book, venue)
+    taken = ledger.per_account(jnp.abs(passed), book) > 0
+    record = dataclasses.replace(state.record, liquidated=state.record.liquidated | taken)
+    state = dataclasses.replace(
+        state,
+        size=state.size - passed,
+        cash=state.cash + ledger.per_account(passed * (at - 1.0), book),
+        record=record,
+    )
+    worth = ledger.tree(ledger.per_market(jnp.abs(passed), book) * market.mark)
+    return state, flows(book, venue, takeover=worth, need_rules=need)
+
+
+def _acceptance(offered: Float[Array, " markets"], state: State, market: Market, venue: Venue):
+    """Share a of what is offered that each pool accepts, and its need N₁/κ − A."""
+    everything = jnp.ones_like(state.pool_cash)
+    if "inventory" not in venue.pools.triggers:
+        return everything, jnp.zeros_like(everything)
+    cap = venue.pools.inventory_cap
+    incoming = jnp.where(pools.serves(venue), offered[None], 0.0)
+    now, then = (
+        ledger.tree((jnp.abs(size) * market.mark[None]).T)
+        for size in (state.pool_size, state.pool_size + incoming)
+    )
+    asked = ledger.tree(jnp.abs(incoming).T) > 0
+    need = jnp.where(asked, then / cap - pools.inflow(state), 0.0)
+    grows = then > now
+    room = (cap * pools.balance(state, venue) - now) / jnp.where(grows, then - now, 1.0)
+    part = jnp.where(grows, jnp.clip(room, 0.0, 1.0), 0.0)
+    return jnp.where(need > pool_capital(venue), part, everything), need
+
+
+def _receive(state: State, passed, at, book: Book, venue: Venue) -> State:
+    """Add positions to the pools: all longs at their average price, then all shorts."""
+    slots = ledger.by_market(passed, book)
+    value = ledger.by_market(passed * (at - 1.0), book)
+    for mine in (slots > 0, slots < 0):
+        size = ledger.market_sum(jnp.where(mine, slots, 0), book)
+        paid = ledger.market_sum(jnp.where(mine, value, 0), book)
+        average = 1.0 + paid / jnp.where(size != 0, size, 1.0)
+        change = jnp.where(pools.serves(venue), size[None], 0.0)
+        state = pools.trade(state, change, jnp.broadcast_to(average, change.shape))
+    return state
+
+
+def unwind_needed(state: State, market: Market, book: Book, venue: Venue) -> Bool[Array, ""]:
+    """Whether a pool holds inventory."""
+    return jnp.any(state.pool_size != 0)
+
+
+def unwind(state: State, market: Market, book: Book, venue: Venue) -> tuple[State, Flows]:
+    """Each pool closes at most its rate of depth per second, through the same order book."""
+    size = state.pool_size
+    fastest = venue.pools.unwind_rate[:, None, None] * market.depth[None] * market.dt
+    sell = jnp.minimum(jnp.maximum(size, 0.0), fastest[:, 0])
+    buy = jnp.minimum(jnp.maximum(-size, 0.0), fastest[:, 1])
+    asked = jnp.stack([ledger.tree(sell), ledger.tree(buy)])
+    cap = orderbook.cap(market)
+    share = jnp.minimum(cap / jnp.where(asked > 0, asked, 1.0), 1.0)
+    quantity = asked * share
+
+    at = price.fill_price(state, quantity, market)
+    state = price.eat(state, quantity, market)
+    state = pools.trade(state, -sell * share[0][None], jnp.broadcast_to(at[0], size.shape))
+    state = pools.trade(state, buy * share[1][None], jnp.broadcast_to(at[1], size.shape))
+    state = orderbook.take(state, quantity, at, market, book, venue)
+    return state, flows(book, venue, unwound=ledger.total(quantity * at))
