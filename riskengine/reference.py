@@ -775,9 +775,9 @@ def take_forced_flow(flow, state, market, book, venue):
 def profit_takers(m, side, quantity, price, state, market, book):
     """[(position, trade, price)]: healthy traders and rest, on the other side, with a gain.
 
-    Together they take min(profit_taking Q, their size), in proportion to size.
+    Together they take min(profit_taking Q, their size), never more than Q, in proportion to size.
     """
-    rate = market.orderbook.profit_taking
+    rate = min(market.orderbook.profit_taking, 1)
     if rate <= 0 or quantity <= 0:
         return []
     direction = 1 if side == SELL else -1

@@ -93,6 +93,12 @@ def _power_of_two(count: np.ndarray | int) -> np.ndarray:
     return 1 << np.ceil(np.log2(np.maximum(count, 1))).astype(int)
 
 
+def _eighths(count: np.ndarray) -> np.ndarray:
+    """Rounded up to an eighth of a power of two: few classes, at most an eighth wasted."""
+    step = np.maximum(_power_of_two(count) // 16, 1)
+    return -(-np.maximum(count, 1) // step) * step
+
+
 def _is_dense(holdings: Holdings) -> np.ndarray:
     return holdings.role != TRADER
 
@@ -113,7 +119,7 @@ def _layout(books: Sequence[Holdings], markets: int) -> Layout:
             in_market, np.bincount(holdings.market[traders], minlength=markets) + dense
         )
     accounts = tuple(sorted(need.items())) + (((wide, dense),) if dense else ())
-    width = _power_of_two(in_market)
+    width = _eighths(in_market)
     classes = tuple(
         (int(w), tuple(int(m) for m in np.flatnonzero(width == w))) for w in np.unique(width)
     )

@@ -5,14 +5,16 @@ index prices; depth follows from the prices. So importance sampling, quasi-rando
 coupled time grids need nothing but other noise.
 """
 
+import math
+
 import jax.numpy as jnp
 from jax import lax
-from jax.scipy import special
 from jaxtyping import Array, Float, Int
 
 from riskengine.types import pytree, static
 
-JUMPS = 24  # more than this many jumps in one crash are merged into the last
+JUMPS = 24  # more than this many jumps in one crash count as this many
+SPAN = 40.0  # logits of probabilities of 2⁻⁵³ and 1 − 2⁻⁵³ lie inside
 
 
 @pytree
@@ -51,7 +53,7 @@ class OrderBook:
 class Depth:
     """Depth within 1 % of mid and how it thins out (docs/model.md 7.2)."""
 
-    calm: Float[Array, "2 markets"]  # units
+    calm: Float[Array, "2 markets"]  # share of open interest
     sensitivity: Float[Array, "2"]  # 1 / log move: on the side of the move, on the other
     memory: Float[Array, ""]  # s, until the market calls a new level normal
     recovery: Float[Array, ""]  # s
@@ -64,7 +66,7 @@ class Crash:
     """A crash or a rally with a common factor, jumps and a rebound (docs/model.md 7.1)."""
 
     probability_down: Float[Array, ""]
-    degrees_of_freedom: Float[Array, ""]
+    scale_table: Float[Array, " knots"]  # of the path's scale, see `student_scale`
     drift: Float[Array, ""]  # log move of the factor at scale 1
     duration: Float[Array, ""]  # s, latest end of the fall
     volatility: Float[Array, ""]  # of the factor during the fall, s^-1/2
@@ -125,7 +127,7 @@ def log_index(noise: Noise, path: Int[Array, ""], scenario: Scenario, dt: Float[
 def _crash(noise: Noise, law: Crash, dt: Float[Array, " steps"]) -> Float[Array, "steps markets"]:
     """x_m(t) = β_m s R G(t) + own noise (docs/model.md 7.1)."""
     time = _cumulative(dt)
-    scale = student_scale(noise.scale, law.degrees_of_freedom)
+    scale = student_scale(noise.scale, law.scale_table)
     sign = jnp.where(noise.direction < law.probability_down, -1.0, 1.0)
     turn = law.duration * (0.25 + 0.75 * noise.turning)
     calm = jnp.exp(-jnp.maximum(time - turn, 0.0) / law.calming)
@@ -142,22 +144,18 @@ def _crash(noise: Noise, law: Crash, dt: Float[Array, " steps"]) -> Float[Array,
     return factor[:, None] * beta + own
 
 
-def student_scale(uniform: Float[Array, ""], nu: Float[Array, ""]) -> Float[Array, ""]:
-    """√(ν/χ²_ν) at probability `uniform`: a normal times this is Student t.
+def student_scale(uniform: Float[Array, ""], table: Float[Array, " knots"]) -> Float[Array, ""]:
+    """√(ν/χ²_ν) at probability `uniform` of χ²: a normal times this is Student t.
 
+    `table` holds its logarithm at equal steps of the logit of the probability, from −SPAN to SPAN.
     Large values come from small χ², that is from small uniforms, which keep their full relative
-    precision in float64. χ² is found by bisection in its logarithm.
+    precision in float64, so the tail is as long as 2⁻⁵³ allows.
     """
-    low, high = jnp.log(nu) - 60.0, jnp.log(nu) + 8.0
-
-    def halve(_, bracket):
-        low, high = bracket
-        middle = 0.5 * (low + high)
-        below = special.gammainc(0.5 * nu, 0.5 * jnp.exp(middle)) < uniform
-        return jnp.where(below, middle, low), jnp.where(below, high, middle)
-
-    low, high = lax.fori_loop(0, 60, halve, (low, high))
-    return jnp.exp(0.5 * (jnp.log(nu) - 0.5 * (low + high)))
+    logit = jnp.log(uniform) - jnp.log1p(-uniform)
+    place = (logit + SPAN) * ((table.shape[0] - 1) / (2.0 * SPAN))
+    knot = jnp.clip(jnp.floor(place), 0, table.shape[0] - 2).astype(jnp.int32)
+    part = place - knot
+    return jnp.exp((1.0 - part) * table[knot] + part * table[knot + 1])
 
 
 def jump_number(uniform: Float[Array, ""], immigrants, branching) -> Float[Array, ""]:
@@ -167,11 +165,12 @@ def jump_number(uniform: Float[Array, ""], immigrants, branching) -> Float[Array
     with μ immigrants and branching ratio b; counts above `JUMPS` count as `JUMPS`.
     """
     n = jnp.arange(JUMPS, dtype=immigrants.dtype)
+    log_factorial = jnp.asarray([math.lgamma(k + 1.0) for k in range(JUMPS)], n.dtype)
     rate = immigrants + branching * n
     positive = immigrants > 0
     log_mu = jnp.log(jnp.where(positive, immigrants, 1.0))
     log_rate = jnp.log(jnp.where(positive, rate, 1.0))
-    log_p = log_mu + (n - 1.0) * log_rate - rate - special.gammaln(n + 1.0)
+    log_p = log_mu + (n - 1.0) * log_rate - rate - log_factorial
     below = _cumulative(jnp.exp(log_p)) < uniform
     return jnp.where(positive, jnp.sum(below), 0)
 
@@ -223,7 +222,7 @@ def _replay(noise: Noise, law: Replay, dt) -> Float[Array, "steps markets"]:
 def depth_of(
     noise: Noise, x: Float[Array, "steps markets"], depth: Depth, dt: Float[Array, " steps"]
 ) -> Float[Array, "steps 2 markets"]:
-    """Units within 1 % of mid, bids and asks (docs/model.md 7.2)."""
+    """Depth within 1 % of mid, bids and asks, as a share of open interest (docs/model.md 7.2)."""
 
     def step(carry, now):
         level, bids, asks = carry
@@ -239,7 +238,8 @@ def depth_of(
     zero = jnp.zeros_like(x[0])
     _, stress = lax.scan(step, (zero, zero, zero), (x, dt))
     thinned = jnp.maximum(jnp.exp(-stress), depth.floor)
-    return depth.calm * jnp.exp(depth.dispersion * noise.depth) * thinned
+    level = depth.calm * jnp.exp(depth.dispersion * noise.depth)
+    return level[None] * thinned
 
 
 def _cumulative(x: Float[Array, "n *rest"]) -> Float[Array, "n *rest"]:

@@ -7,11 +7,13 @@ back down to the precision of the positions in `share`, and nowhere else.
 """
 
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Shaped
+from jax import lax
+from jaxtyping import Array, Float, Int, Shaped
 
 from riskengine.specs.book import Book
 
 DOUBLE = jnp.float64
+FEW = 8  # markets
 
 
 def tree(x: Shaped[Array, "n *rest"]) -> Shaped[Array, "*rest"]:
@@ -25,12 +27,13 @@ def tree(x: Shaped[Array, "n *rest"]) -> Shaped[Array, "*rest"]:
 
 def per_account(x: Float[Array, " positions"], book: Book) -> Float[Array, " accounts"]:
     """Sum over the positions of each account."""
+    x = _settled(x)
     sums, start = [], 0
     for slots, accounts in book.layout.accounts:
         block = x[start : start + slots * accounts].reshape(slots, accounts)
         sums.append(tree(block))
         start += slots * accounts
-    return jnp.concatenate(sums)
+    return _settled(jnp.concatenate(sums))
 
 
 def per_position(x: Shaped[Array, " accounts"], book: Book) -> Shaped[Array, " positions"]:
@@ -40,12 +43,12 @@ def per_position(x: Shaped[Array, " accounts"], book: Book) -> Shaped[Array, " p
         block = x[start : start + accounts]
         blocks.append(jnp.broadcast_to(block, (slots, accounts)).reshape(-1))
         start += accounts
-    return jnp.concatenate(blocks)
+    return _settled(jnp.concatenate(blocks))
 
 
 def by_market(x: Shaped[Array, " positions"], book: Book) -> Shaped[Array, " market_slots"]:
     """Reorder positions market by market; empty slots are 0."""
-    return jnp.take(x, book.by_market, mode="fill", fill_value=0)
+    return _settled(jnp.take(_settled(x), book.by_market, mode="fill", fill_value=0))
 
 
 def market_sum(x: Shaped[Array, " market_slots"], book: Book) -> Float[Array, " markets"]:
@@ -86,7 +89,13 @@ def total(x: Shaped[Array, "*shape"]) -> Float[Array, ""]:
 
 def share(x: Float[Array, " markets"], book: Book) -> Float[Array, " positions"]:
     """Give every position the value of its market, in the precision of the positions."""
-    return x.astype(book.size.dtype)[book.market]
+    x = x.astype(book.size.dtype)
+    if not _few_markets(book):
+        return x[book.market]
+    mine = jnp.broadcast_to(x[0], book.market.shape)
+    for m in range(1, book.layout.number_of_markets):
+        mine = jnp.where(book.market == m, x[m], mine)
+    return mine
 
 
 def share_side(x: Float[Array, "2 markets"], long, book: Book) -> Float[Array, " positions"]:
@@ -110,6 +119,20 @@ def add_dense(
     padding = slots - book.layout.number_of_markets
     block = jnp.pad(change.T.astype(x.dtype), ((0, padding), (0, 0)))
     return jnp.concatenate([x[:start], x[start:] + block.reshape(-1)])
+
+
+def _settled(x):
+    """Keep XLA from merging what follows into this: reordering is slow when it computes, too."""
+    return lax.optimization_barrier(x)
+
+
+def _few_markets(book: Book) -> bool:
+    """With few markets, comparing every position with each is faster than indexing."""
+    return book.layout.number_of_markets <= FEW
+
+
+def _numbers(book: Book) -> Int[Array, " markets"]:
+    return jnp.arange(book.layout.number_of_markets, dtype=book.market.dtype)
 
 
 def _in_market_order(x: Float[Array, " markets"], book: Book) -> Float[Array, " markets"]:

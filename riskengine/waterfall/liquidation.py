@@ -111,9 +111,8 @@ def _orders(
     sends = ledger.per_position(inside, book)
     quantity = jnp.where(sends, fraction * jnp.abs(state.size), 0.0)
     long = state.size > 0
-    unlimited = jnp.full_like(quantity, jnp.inf)
     if venue.liquidation.limit == "none":
-        return Orders(quantity=quantity, long=long, tolerance=unlimited)
+        return Orders(quantity=quantity, long=long, tolerance=None)
     at = margin.bankruptcy_price(state, market, accounts, book)
     mid = ledger.share(price.mid(state, market), book)
     now = price.distance(state.eaten, market.depth, market.order_book)

@@ -18,7 +18,7 @@ class Orders:
 
     quantity: Float[Array, " positions"]
     long: Bool[Array, " positions"]
-    tolerance: Float[Array, " positions"]  # log distance that the order's limit allows
+    tolerance: Float[Array, " positions"] | None  # log distance that the limit allows; None: all
 
 
 @pytree
@@ -36,7 +36,8 @@ def clear(orders: Orders, state: State, market: Market, book: Book) -> tuple[Sta
     Limits are tested against the marginal price, so all orders that tolerate it are filled and the
     marginal ones share what is left. The price is the average over the whole quantity.
     """
-    filled = _fill(orders, state, market, book)
+    fill = _fill_all if orders.tolerance is None else _fill
+    filled = fill(orders, state, market, book)
     quantity = ledger.per_side(jnp.where(orders.long, filled, -filled), book)
     at = price.fill_price(state, quantity, market)
     return price.eat(state, quantity, market), Fills(filled=filled, quantity=quantity, price=at)

@@ -6,6 +6,7 @@ writes them back. `marginal` finds the score at which a quantity is reached by b
 of the score: exact, without a sort, in an order that no batch can change.
 """
 
+import math
 from collections.abc import Callable
 
 import jax
@@ -17,45 +18,115 @@ from jaxtyping import Array, Float, Shaped, UInt
 from riskengine.specs.book import Book
 from riskengine.waterfall import ledger
 
-PATHS_PER_ROW = 16  # of a batch, one path in so many is worked on at a time
+ROWS_PER_PASS = 16  # of so many paths, one is worked on at a time
+SMALL = 512  # numbers; leaves up to this size travel through a guard's loop side by side
 
 
-def guarded(need: Callable, run: Callable, idle: Callable) -> Callable:
+def guarded(need: Callable, run: Callable, idle: Callable, threads: bool = False) -> Callable:
     """`run(*args)` on the paths where `need(*args)`, `idle(*args)` on the others.
 
-    `run` must do what `idle` does wherever `need` is false; then skipping it changes no bit.
+    `run` must do what `idle` does wherever `need` is false; then skipping it changes no bit. With
+    `threads` the first result is the first argument carried on, so that it is updated in place.
     """
+    run = jax.jit(run, inline=True)  # traced once, though it stands in more than one place below
+
+    def work(result, args, turn):
+        given = (result[0], *args[1:]) if threads else args
+        # tied to the loop's counter, or XLA would hoist the work out of the guard
+        given, _ = lax.optimization_barrier((given, turn))
+        return run(*given)
 
     @custom_vmap
     def call(*args):
-        return lax.cond(need(*args), run, idle, *args)
+        pack, unpack = _packing(result := idle(*args), batch=False)
+
+        def once(carry):
+            turn, packed = carry
+            return turn + 1, pack(work(unpack(packed), args, turn))
+
+        turns = need(*args).astype(jnp.int32)
+        return unpack(lax.while_loop(lambda c: c[0] < turns, once, (0, pack(result)))[1])
 
     @call.def_vmap
     def call_in_batch(axis_size, batched, *args):
-        axes = jax.tree.map(lambda b: 0 if b else None, batched)
+        axes = jax.tree.map(lambda b: 0 if b else None, tuple(batched))
         result = jax.vmap(idle, in_axes=axes, axis_size=axis_size)(*args)
-        needy = jax.vmap(need, in_axes=axes, axis_size=axis_size)(*args)
-        count = jnp.cumsum(needy.astype(jnp.int32))
-        width = max(1, axis_size // PATHS_PER_ROW)
+        count = jnp.cumsum(
+            jax.vmap(need, in_axes=axes, axis_size=axis_size)(*args).astype(jnp.int32)
+        )
+        width = max(1, axis_size // ROWS_PER_PASS)
+        pack, unpack = _packing(result, batch=True)
+        pack_one, unpack_one = _packing(jax.tree.map(lambda x: x[0], result), batch=False)
+        if threads:  # the first argument is taken from the result so far
+            args, axes = (None, *args[1:]), (None, *axes[1:])
 
-        def more(carry):
-            return carry[0] < count[-1]
+        def row_of(turn):
+            """Numbers of the next paths that need the work; out of range at the end."""
+            return jnp.searchsorted(count, turn + 1 + jnp.arange(width, dtype=jnp.int32))
+
+        def one(carry):
+            turn, packed = carry
+            row = row_of(turn)[0]
+            mine = jax.tree.map(lambda x, a: x if a is None else x[row], args, axes, is_leaf=_none)
+            out = pack_one(work(unpack_one([x[row] for x in packed]), mine, turn))
+            return turn + 1, [x.at[row].set(y) for x, y in zip(packed, out, strict=True)]
 
         def some(carry):
-            done, result = carry
-            row = jnp.searchsorted(count, done + 1 + jnp.arange(width, dtype=jnp.int32))
+            turn, packed = carry
+            row = row_of(turn)
             read = jnp.minimum(row, axis_size - 1)
-            mine = jax.tree.map(lambda x, b: x[read] if b else x, args, tuple(batched))
-            out = jax.vmap(run, in_axes=axes, axis_size=width)(*mine)
-            result = jax.tree.map(
-                lambda x, y: x.at[row].set(y, mode="drop", unique_indices=True), result, out
+            mine = jax.tree.map(lambda x, a: x if a is None else x[read], args, axes, is_leaf=_none)
+            each = (0, axes, None)
+            out = jax.vmap(work, in_axes=each, axis_size=width)(
+                unpack([x[read] for x in packed]), mine, turn
             )
-            return done + width, result
+            out = [
+                x.at[row].set(y, mode="drop", unique_indices=True)
+                for x, y in zip(packed, pack(out), strict=True)
+            ]
+            return turn + width, out
 
-        _, result = lax.while_loop(more, some, (jnp.int32(0), result))
-        return result, jax.tree.map(lambda _: True, result)
+        body = one if width == 1 else some
+        begin = (jnp.int32(0), pack(result))
+        _, packed = lax.while_loop(lambda c: c[0] < count[-1], body, begin)
+        return unpack(packed), jax.tree.map(lambda _: True, result)
 
     return call
+
+
+def _none(x) -> bool:
+    return x is None
+
+
+def _packing(tree, batch: bool):
+    """Put small float64 leaves side by side: a loop copies its leaves one by one."""
+    leaves, structure = jax.tree.flatten(tree)
+    lead = 1 if batch else 0
+    shapes = [x.shape[lead:] for x in leaves]
+    small = [
+        x.dtype == jnp.float64 and math.prod(s) <= SMALL
+        for x, s in zip(leaves, shapes, strict=True)
+    ]
+
+    def pack(tree):
+        leaves = jax.tree.leaves(tree)
+        flat = [x.reshape(*x.shape[:lead], -1) for x, s in zip(leaves, small, strict=True) if s]
+        large = [x for x, s in zip(leaves, small, strict=True) if not s]
+        return [*large, jnp.concatenate(flat, axis=lead)] if flat else large
+
+    def unpack(packed):
+        large, position, leaves = iter(packed), 0, []
+        for is_small, shape in zip(small, shapes, strict=True):
+            if not is_small:
+                leaves.append(next(large))
+                continue
+            size = math.prod(shape)
+            piece = packed[-1][..., position : position + size]
+            leaves.append(piece.reshape(*piece.shape[:lead], *shape))
+            position += size
+        return jax.tree.unflatten(structure, leaves)
+
+    return pack, unpack
 
 
 def marginal(

@@ -100,6 +100,8 @@ class Flows:
     need_rules: Float[Array, " pools"] = _of("max")
     account_adl: Float[Array, ""] = _of("max")  # 1 where an account was closed by ADL
     worst_loss: Float[Array, ""] = _of("max")  # −Σ(A + U) over first-loss pools
+    cash_residual: Float[Array, ""] = _of("max")  # of the ledger, share of gross cash
+    size_residual: Float[Array, ""] = _of("max")  # share of open interest
     drawdown: Float[Array, ""] = _of("max")  # fall of Σ A from its peak
 
 

@@ -111,7 +111,8 @@ def _run(state: State, market: Market, book: Book, venue: Venue) -> tuple[State,
     for name in venue.stages:
         state, more = GUARDED[name](state, market, book, venue)
         moved = merge(moved, more)
-    return state, moved
+    cash, size = audit(state, book)
+    return state, merge(moved, flows(book, venue, cash_residual=cash, size_residual=size))
 
 
 def _noting(run):
@@ -126,8 +127,19 @@ def _noting(run):
     return stage
 
 
-GUARDED = {name: select.guarded(need, _noting(run), _idle) for name, (need, run) in STAGES.items()}
-waterfall = select.guarded(_busy, _run, _idle)
+GUARDED = {name: select.guarded(need, _noting(run), _idle, threads=True) for name, (need, run) in STAGES.items()}
+waterfall = select.guarded(_busy, _run, _idle, threads=True)
+
+
+def audit(state: State, book: Book) -> tuple[Float[Array, ""], Float[Array, ""]]:
+    """How far total cash and total sizes are from where they began (docs/model.md 6)."""
+    cash, size = totals(state, book)
+    began = ledger.per_market(book.size, book)
+    gross = ledger.total(jnp.abs(book.cash))
+    open_interest = 0.5 * ledger.per_market(jnp.abs(book.size), book)
+    leak = jnp.abs(cash - ledger.total(book.cash)) / jnp.where(gross > 0, gross, 1.0)
+    moved = jnp.abs(size - began) / jnp.where(open_interest > 0, open_interest, 1.0)
+    return leak, jnp.max(moved)
 
 
 def totals(state: State, book: Book) -> tuple[Float[Array, ""], Float[Array, " markets"]]:

@@ -1,0 +1,87 @@
+"""Draws the noise of one path."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Key, UInt
+from scipy import special, stats
+
+from riskengine.montecarlo.keys import Stream, stream
+from riskengine.specs.scenario import JUMPS, SPAN, Noise
+
+HALF_ULP = 2.0**-53
+KNOTS = 4097
+
+
+def scale_table(degrees_of_freedom: float) -> Float[Array, " knots"]:
+    """Logarithm of √(ν/χ²_ν) at equal steps of the logit of its probability, for `student_scale`."""
+    logit = np.linspace(-SPAN, SPAN, KNOTS)
+    chi2 = stats.chi2(degrees_of_freedom)
+    low = chi2.ppf(special.expit(logit))
+    high = chi2.isf(special.expit(-logit))
+    quantile = np.where(logit < 0, low, high)
+    return jnp.asarray(0.5 * (np.log(degrees_of_freedom) - np.log(quantile)))
+
+
+def draw(
+    key: Key[Array, ""],
+    path: UInt[Array, ""],
+    market_ids: UInt[Array, " markets"],
+    steps: int,
+    refine: bool = False,
+) -> Noise:
+    """All random numbers of a path, in float64 whatever the precision of the run.
+
+    `refine` halves every step: the halves of a step's normal z are (z ± w)/√2 with new normals w,
+    so the sums over the old steps, and with them the coarse path, stay the same.
+    """
+
+    def keys(*purposes: Stream):
+        return jnp.stack([stream(key, purpose, path) for purpose in purposes])
+
+    def market_keys(purpose: Stream):
+        return jax.vmap(lambda market: stream(key, purpose, market, path))(market_ids)
+
+    scale, direction, turning, count = _uniforms(
+        keys(Stream.SCALE, Stream.DIRECTION, Stream.TURNING, Stream.JUMP_COUNT), ()
+    )
+    when, parent, size, side = _uniforms(
+        keys(Stream.JUMP_TIME, Stream.JUMP_PARENT, Stream.JUMP_SIZE, Stream.JUMP_SIDE), (JUMPS,)
+    )
+    single = _normals(
+        jnp.concatenate([keys(Stream.REBOUND, Stream.DEPTH), market_keys(Stream.BETA)]), ()
+    )
+    walks = _walks(keys(Stream.COMMON), market_keys(Stream.MARKET), steps)
+    if refine:
+        new = _walks(keys(Stream.REFINE_COMMON), market_keys(Stream.REFINE_MARKET), steps)
+        walks = jnp.stack([walks + new, walks - new], axis=1).reshape(2 * steps, -1)
+        walks = walks / jnp.sqrt(2.0)
+    return Noise(
+        scale=scale,
+        direction=direction,
+        turning=turning,
+        rebound=single[0],
+        depth=single[1],
+        beta=single[2:],
+        jump_count=count,
+        jump_time=when,
+        jump_parent=parent,
+        jump_size=size,
+        jump_side=side,
+        common=walks[:, 0],
+        market=walks[:, 1:],
+    )
+
+
+def _walks(common, markets, steps: int) -> Float[Array, "steps factors"]:
+    """One normal per step for the common factor and for every market, each its own stream."""
+    return _normals(jnp.concatenate([common, markets]), (steps,)).T
+
+
+def _uniforms(keys: Key[Array, " n"], shape: tuple[int, ...]) -> Float[Array, "n *shape"]:
+    drawn = jax.vmap(lambda key: jax.random.uniform(key, shape, jnp.float64))(keys)
+    return drawn + HALF_ULP  # never exactly 0
+
+
+def _normals(keys: Key[Array, " n"], shape: tuple[int, ...]) -> Float[Array, "n *shape"]:
+    return jax.vmap(lambda key: jax.random.normal(key, shape, jnp.float64))(keys)

@@ -1,0 +1,251 @@
+"""Thousands of crashes: scan over steps, vmap over paths, jit once, chunks on the host."""
+
+import dataclasses
+import functools
+import time
+from collections.abc import Callable, Iterator, Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jaxtyping import Array, Float, Int, Key, UInt
+
+from riskengine.montecarlo import metrics, noise
+from riskengine.montecarlo.metrics import PathMetrics, Running
+from riskengine.specs import scenario as scenarios
+from riskengine.specs.book import Book
+from riskengine.specs.scenario import OrderBook, Scenario
+from riskengine.specs.venue import Venue
+from riskengine.types import pytree, static, use_double
+from riskengine.waterfall import ledger, margin, price, step
+from riskengine.waterfall.state import AccountRecord, Market, Quote, State
+
+CONSERVATION = {"float64": 1e-12, "float32": 1e-6}  # what a ledger may lose, of gross
+CPU_BATCH = 8  # paths per device and call: their state stays in a core's cache
+GPU_BATCH = 1024
+# XLA's CPU compiler drops the barriers in `ledger` before it decides what to merge; without them it
+# computes whole chains of elementwise work again inside every reordering (2.3 times slower)
+XLA_OPTIONS = {"cpu": {"xla_disable_hlo_passes": "cse_barrier_expander"}}
+
+
+@pytree
+class Simulation:
+    """The time grid and the random streams of the markets."""
+
+    dt: Float[Array, " steps"]  # s
+    market_ids: UInt[Array, " markets"]
+    refine: bool = static(default=False)  # half steps on the same coarse noise
+
+
+@dataclasses.dataclass(frozen=True)
+class Results:
+    """Per-path numbers in the order of `path`, and what happened to single accounts."""
+
+    path: np.ndarray
+    book: np.ndarray  # number of the book that each path met
+    metrics: dict[str, np.ndarray]
+    hits: dict[str, np.ndarray]  # one row per deleveraged account and path
+    liquidated: np.ndarray  # paths on which each account of each book was liquidated
+    seconds: float
+    batch: int
+    devices: int
+
+    def __len__(self) -> int:
+        return len(self.path)
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        return self.metrics[name]
+
+
+Progress = Callable[[int, int], None]  # paths done, paths in all
+
+
+def grid(phases: Sequence[tuple[float, float]]) -> np.ndarray:
+    """Step lengths of phases (duration, dt), both in seconds."""
+    return np.concatenate([np.full(round(length / dt), float(dt)) for length, dt in phases])
+
+
+def simulate(
+    key: Key[Array, ""],
+    books: Book,
+    venue: Venue,
+    scenario: Scenario,
+    simulation: Simulation,
+    paths: Sequence[int] | np.ndarray,
+    batch: int | None = None,
+    progress: Progress | None = None,
+) -> Results:
+    """Simulate the given paths; path p meets book p modulo the number of books.
+
+    `books` are stacked along a leading axis. A path's numbers depend on its id alone: not on which
+    other paths run, in which batches, or on how many devices. If a batch does not fit in memory it
+    is halved until it does.
+    """
+    use_double()
+    began = time.perf_counter()
+    paths = np.asarray(paths)
+    if paths.size and not (0 <= paths.min() and paths.max() < 2**32):
+        raise ValueError(f"path ids must lie in [0, 2**32), got {paths.min()} to {paths.max()}")
+    devices = tuple(jax.local_devices())
+    count = int(jax.tree.leaves(books)[0].shape[0])
+    batch = batch or (CPU_BATCH if devices[0].platform == "cpu" else GPU_BATCH)
+
+    collected = _Collected(paths, count, books.layout.number_of_accounts)
+    waiting = [paths[paths % count == b] for b in range(count)]
+    while sum(len(ids) for ids in waiting):
+        try:
+            for number, ids in _chunks(waiting, batch * len(devices)):
+                full = np.resize(ids, batch * len(devices))  # the last batch is filled up
+                out = _compiled(devices, batch)(
+                    key, jnp.asarray(full, jnp.uint32), number, books, venue, scenario, simulation
+                )
+                collected.add(number, ids, jax.device_get(out))
+                waiting[number] = waiting[number][len(ids) :]
+                if progress:
+                    progress(collected.done, len(paths))
+        except jax.errors.JaxRuntimeError as error:
+            if "RESOURCE_EXHAUSTED" not in str(error) or batch == 1:
+                raise
+            batch //= 2
+    return collected.results(time.perf_counter() - began, batch, len(devices))
+
+
+def _chunks(waiting: list[np.ndarray], size: int) -> Iterator[tuple[int, np.ndarray]]:
+    for number, ids in enumerate(waiting):
+        for first in range(0, len(ids), size):
+            yield number, ids[first : first + size]
+
+
+class _Collected:
+    """Host-side results, in the order in which the paths were asked for."""
+
+    def __init__(self, paths: np.ndarray, books: int, accounts: int):
+        self.paths, self.books, self.done = paths, books, 0
+        self.row = {int(p): i for i, p in enumerate(paths)}
+        self.metrics: dict[str, np.ndarray] = {}
+        self.hits: list[dict[str, np.ndarray]] = []
+        self.liquidated = np.zeros((books, accounts), np.int64)
+
+    def add(self, number: int, ids: np.ndarray, out: tuple[PathMetrics, AccountRecord]) -> None:
+        metrics_, record = out
+        rows = [self.row[int(p)] for p in ids]
+        for field in dataclasses.fields(metrics_):
+            values = getattr(metrics_, field.name)
+            column = self.metrics.setdefault(field.name, np.empty(len(self.paths), values.dtype))
+            column[rows] = values[: len(ids)]
+        hit, account = np.nonzero(record.deleveraged[: len(ids)])
+        self.hits.append(
+            {
+                "path": ids[hit],
+                "account": account,
+                "adl_loss": record.adl_loss[hit, account],
+                "equity": record.adl_equity[hit, account],
+                "profit": record.adl_profit[hit, account],
+            }
+        )
+        self.liquidated[number] += record.liquidated[: len(ids)].sum(axis=0)
+        self.done += len(ids)
+
+    def results(self, seconds: float, batch: int, devices: int) -> Results:
+        names = self.hits[0] if self.hits else {}
+        hits = {name: np.concatenate([h[name] for h in self.hits]) for name in names}
+        if hits:
+            order = np.lexsort([hits["account"], hits["path"]])
+            hits = {name: values[order] for name, values in hits.items()}
+        return Results(
+            path=self.paths,
+            book=self.paths % self.books,
+            metrics=self.metrics,
+            hits=hits,
+            liquidated=self.liquidated,
+            seconds=seconds,
+            batch=batch,
+            devices=devices,
+        )
+
+
+@functools.lru_cache(maxsize=8)
+def _compiled(devices: tuple, batch: int) -> Callable:
+    """The one program: a batch of paths of one book on every device."""
+
+    def on_device(key, ids, number, books, venue, scenario, simulation):
+        book = margin.attach(jax.tree.map(lambda x: x[number], books), venue)
+
+        def path(number):
+            return one_path(key, number, book, venue, scenario, simulation)
+
+        return jax.vmap(path)(ids)
+
+    options = XLA_OPTIONS.get(devices[0].platform, {})
+    if len(devices) == 1:
+        return jax.jit(on_device, compiler_options=options)
+    mesh = Mesh(np.asarray(devices), ("paths",))
+    spread, whole = PartitionSpec("paths"), PartitionSpec()
+    sharded = jax.shard_map(
+        on_device,
+        mesh=mesh,
+        in_specs=(whole, spread, whole, whole, whole, whole, whole),
+        out_specs=spread,
+        check_vma=False,  # a while loop's length differs from device to device
+    )
+    compiled = jax.jit(sharded, compiler_options=options)
+
+    def call(key, ids, *rest):
+        return compiled(key, jax.device_put(ids, NamedSharding(mesh, spread)), *rest)
+
+    return call
+
+
+def one_path(
+    key: Key[Array, ""],
+    path: UInt[Array, ""],
+    book: Book,
+    venue: Venue,
+    scenario: Scenario,
+    simulation: Simulation,
+) -> tuple[PathMetrics, AccountRecord]:
+    """One crash of the venue, from its noise to its numbers; `book` knows the venue's margin."""
+    quotes = quotes_of(key, path, book, scenario, simulation)
+    state, running, market, history = run(quotes, book, venue, scenario.order_book)
+    later = metrics.look_ahead(quotes.dt)
+    bar = CONSERVATION[str(book.cash.dtype)]
+    return metrics.finish(running, state, market, history, later, book, venue, bar), state.record
+
+
+def quotes_of(
+    key: Key[Array, ""],
+    path: UInt[Array, ""],
+    book: Book,
+    scenario: Scenario,
+    simulation: Simulation,
+) -> Quote:
+    """Index, depth and length of every step of one path."""
+    dt = simulation.dt
+    drawn = noise.draw(key, path, simulation.market_ids, dt.shape[0], simulation.refine)
+    if simulation.refine:
+        dt = jnp.repeat(dt * 0.5, 2)
+    log_index = scenarios.log_index(drawn, path, scenario, dt)
+    open_interest = 0.5 * ledger.per_market(jnp.abs(book.size), book)
+    depth = scenarios.depth_of(drawn, log_index, scenario.depth, dt)
+    return Quote(index=jnp.exp(log_index), depth=depth * open_interest[None, None], dt=dt)
+
+
+def run(
+    quotes: Quote, book: Book, venue: Venue, order_book: OrderBook
+) -> tuple[State, Running, Market, tuple[Array, Array]]:
+    """The scan over steps: last state, running numbers, last market, marks and ADL by step."""
+
+    def advance(carry, quote):
+        state, running, _ = carry
+        state, market, moved = step.step(state, quote, order_book, book, venue)
+        running = metrics.follow(running, moved, state, market, venue)
+        return (state, running, market), (market.mark, moved.adl_size)
+
+    state = step.opening(book, venue)
+    first = jax.tree.map(lambda x: x[0], quotes)
+    _, market = price.advance(state, first, order_book, venue)
+    begin = (state, metrics.start(book, venue), market)
+    (state, running, market), history = lax.scan(advance, begin, quotes)
+    return state, running, market, history
