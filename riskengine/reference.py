@@ -19,7 +19,7 @@ INFINITE = math.inf
 TRADER, MAKER, REST = 0, 1, 2
 SELL, BUY = 0, 1
 LOWEST_SCORE = 1e-8
-ROUNDING = 1e-12  # of what was closed: less than this is no debt but rounding
+ROUNDING = 1e-10  # of the maintenance margin closed: less than this is no debt but rounding
 
 
 # -------------------------------------------------------------------------------------------------
@@ -71,6 +71,7 @@ class Flows:
     inventory: list
     margin: list
     queue: list  # +inf where the pool stood in the ADL queue
+    exit: list  # need exit while a loss on bankrupt fills was due
     sold: list  # per market: what ADL counterparties closed, signed ...
     proceeds: list  # ... and what they received for it
     liquidated: set = field(default_factory=set)  # accounts
@@ -95,7 +96,7 @@ class Flows:
 def no_flows(venue):
     """Flows of a stage that does nothing."""
     pools, markets = len(venue.capital_share), len(venue.pool_of_market)
-    untested = [[-INFINITE] * pools for _ in range(4)]
+    untested = [[-INFINITE] * pools for _ in range(5)]
     return Flows(*untested, sold=[0] * markets, proceeds=[0] * markets)
 
 
@@ -378,11 +379,11 @@ def write_off(state, before, market, book, venue):
 def owe(account, positions, before, state, market, book, venue):
     """Move one account's negative cash to the debt of the pools of its closed positions."""
     amount = -state.cash[account]
-    if amount < ROUNDING * sum(abs(before[k]) for k in positions):
-        return 0
-    state.cash[account] = 0
     margins = {k: position_margin(k, before[k], state, market, book, venue) for k in positions}
     total = sum(margins.values())
+    if amount <= ROUNDING * total:
+        return 0
+    state.cash[account] = 0
     for k, margin in margins.items():
         state.debt[venue.pool_of_market[book.market[k]]] += amount * (margin / total)
     return amount
@@ -455,6 +456,11 @@ def loss_need(pool, state, due):
     return due - realised(pool, state)
 
 
+def exit_need(pool, due, state, market):
+    """due - (A + U_exit): the capital with which the pool, marked at exit, covers what is due."""
+    return due - (realised(pool, state) + unrealised(pool, state, exit_prices(pool, state, market)))
+
+
 def pool_trade(state, pool, m, quantity, cost):
     """A pool trades quantity (signed) for cost = quantity (price - 1); basis at average cost.
 
@@ -481,11 +487,8 @@ def needs(state, market, book, venue):
     """
     pools = range(len(venue.capital_share))
     return {
-        "cash": [-realised(k, state) for k in pools],
-        "exit": [
-            -(realised(k, state) + unrealised(k, state, exit_prices(k, state, market)))
-            for k in pools
-        ],
+        "cash": [state.debt[k] - realised(k, state) for k in pools],
+        "exit": [exit_need(k, state.debt[k], state, market) for k in pools],
         "loss": [-INFINITE for k in pools],
         "inventory": [-INFINITE for k in pools],
         "margin": [margin_need(k, state, market, venue) for k in pools],
@@ -534,7 +537,7 @@ def book_stage(state, market, book, venue):
     intended = clear_all(orders, state, market)
     settle_liquidated(orders, state, book)
     charge_fees(orders, state, market, book, venue, flows)
-    settle_bankrupt(orders, state, book, venue, flows)
+    settle_bankrupt(orders, state, market, book, venue, flows)
     take_forced_flow(executed(orders), state, market, book, venue)
     for (m, side), quantity in intended.items():
         eat(state, market, m, side, quantity)
@@ -594,14 +597,15 @@ def fraction_to_margin(standing, state, market, book, venue):
 def tolerance(order, state, market):
     """Distance up to which the order may trade: best + ln(mid/P) to sell, best + ln(P/mid) to buy.
 
-    A price <= 0 is no limit for a seller and cannot be met for a buyer.
+    In a linear book 1 - P/mid and P/mid - 1 take the place of the logarithms. A price <= 0 is no limit for a seller and cannot be met for a buyer.
     """
     price = order.bankruptcy_price
     if price <= 0:
         return INFINITE if order.side == SELL else -INFINITE
     m, side = order.market, order.side
     best = distance(state.eaten[side][m], market.depth[side][m], market.orderbook)
-    room = math.log(mid_price(state, market, m) / price)
+    ratio = price / mid_price(state, market, m)
+    room = 1 - ratio if market.orderbook.distance == "linear" else -math.log(ratio)
     return best + (room if side == SELL else -room)
 
 
@@ -694,7 +698,7 @@ def pay_fees(account, fees, state, venue):
     state.cash[account] -= sum(fee for _, fee in fees)
 
 
-def settle_bankrupt(orders, state, book, venue, flows):
+def settle_bankrupt(orders, state, market, book, venue, flows):
     """Bankrupt accounts are settled at P_bk and the pool takes the difference to the fill price.
 
     If the pool's loss exceeds its balance, only the share balance / loss of each fill takes place.
@@ -705,7 +709,10 @@ def settle_bankrupt(orders, state, book, venue, flows):
     for order in bankrupt:
         worse = order.sign * (order.bankruptcy_price - order.price)
         losses[venue.pool_of_market[order.market]] += order.filled * worse
-    shares = {pool: payable_share(pool, loss, state, venue, flows) for pool, loss in losses.items()}
+    shares = {
+        pool: payable_share(pool, loss, state, market, venue, flows)
+        for pool, loss in losses.items()
+    }
     for order in bankrupt:
         pool = venue.pool_of_market[order.market]
         order.filled *= shares[pool]
@@ -714,11 +721,12 @@ def settle_bankrupt(orders, state, book, venue, flows):
         state.pool_cash[pool] += closed * (order.price - order.bankruptcy_price)
 
 
-def payable_share(pool, loss, state, venue, flows):
+def payable_share(pool, loss, state, market, venue, flows):
     """psi: the share of its loss on bankrupt accounts that the pool can pay."""
     if loss <= 0:
         return 1
     need = flows.loss[pool] = loss_need(pool, state, loss)
+    flows.exit[pool] = exit_need(pool, loss, state, market)
     share = 1
     if need > capital_of(pool, venue):
         share = max(balance_of(pool, state, venue), 0) / loss
@@ -848,7 +856,6 @@ def takeover_stage(state, market, book, venue):
     entering = {i: s for i, s in found.items() if takeover_allowed(s, venue)}
     if not entering:
         return flows
-    before = list(state.size)
     prices = {
         k: bankruptcy_price(k, standing, state, market, book)
         for standing in entering.values()
@@ -856,7 +863,6 @@ def takeover_stage(state, market, book, venue):
     }
     accepted = accepted_shares(prices, state, market, book, venue, flows)
     hand_to_pools(prices, accepted, state, market, book, venue, flows)
-    flows.bad_debt += write_off(state, before, market, book, venue)
     return flows
 
 
@@ -890,13 +896,13 @@ def net_inventory(sizes, market):
 
 
 def share_within_cap(pool, now, then, state, venue, flows):
-    """a = clip((cap B - N0) / (N1 - N0), 0, 1) in breach, 0 where N1 <= N0; else 1."""
+    """a = clip((cap B - N0) / (N1 - N0), 0, 1) in breach; 1 otherwise and where N1 <= N0."""
+    if then <= now:
+        return 1
     cap = venue.inventory_cap[pool]
     need = flows.inventory[pool] = then / cap - realised(pool, state)
     if need <= capital_of(pool, venue):
         return 1
-    if then <= now:
-        return 0
     return clip((cap * balance_of(pool, state, venue) - now) / (then - now), 0, 1)
 
 
@@ -1149,6 +1155,8 @@ def pool_parties(gaps, breached, state, market, venue, flows):
                 continue
             basis = state.pool_basis[pool][m]
             upnl = size * (market.mark[m] - 1) - basis
+            if venue.winners_only and upnl <= 0:
+                continue
             at_mark, at_entry = abs(size) * market.mark[m], abs(size + basis)
             rank = score(venue.ranking, upnl, at_mark, at_entry, account_notional, equity)
             parties.append(Party(m, sign_of(size), abs(size), rank, pool=pool))
@@ -1177,8 +1185,9 @@ def match(losers, parties, venue):
     closed = min(gap, available)
     if closed <= 0:
         return
-    close_parties(parties, closed, available, venue.policy)
-    if venue.allocation == "sequence" and venue.policy == "queue":
+    in_sequence = venue.allocation == "sequence" and venue.policy == "queue"
+    close_parties(parties, closed, available, venue.policy, in_sequence)
+    if in_sequence:
         close_in_sequence(losers, closed, gap)
         value_in_sequence(losers, sorted(parties, key=lambda party: party.order))
     else:
@@ -1188,15 +1197,16 @@ def match(losers, parties, venue):
             party.value = party.closed * average
 
 
-def close_parties(parties, closed, available, policy):
-    """How much of each counterparty is closed, by `policy`."""
+def close_parties(parties, closed, available, policy, in_sequence):
+    """How much of each counterparty is closed, by `policy`; equal scores share unless in sequence."""
     if policy == "pro_rata" or closed == available:
         for party in parties:
             party.closed = party.quantity * (closed / available)
         return
     left = closed
     queue = sorted(parties, key=lambda party: party.order)
-    for _, equals in groupby(queue, key=lambda party: party.score):
+    rank = (lambda party: party.order) if in_sequence else (lambda party: party.score)
+    for _, equals in groupby(queue, key=rank):
         group = list(equals)
         total = sum(party.quantity for party in group)
         share = clip(left / total, 0, 1)
@@ -1490,6 +1500,12 @@ def note_flows(metrics, flows, venue):
     for rule in rules_of(venue):
         raise_to(metrics, "capital_rule_fund", getattr(flows, rule), venue)
     raise_to(metrics, "capital_rule_fund", flows.queue, venue)
+    raise_to(metrics, "required_fund", flows.exit, venue)
+    due = [
+        loss if at_exit > -INFINITE else -INFINITE
+        for loss, at_exit in zip(flows.loss, flows.exit, strict=True)
+    ]
+    raise_to(metrics, "required_fund_cash", due, venue)
     if flows.deleveraged and metrics["capital_rule_fund"] <= venue.capital:
         metrics["adl_required_fund"] = INFINITE
     metrics.liquidated |= flows.liquidated

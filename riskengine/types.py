@@ -1,11 +1,28 @@
-"""Frozen records that JAX can map over, and the one switch for double precision."""
+"""Frozen records that JAX can map over, double precision, and how programs are compiled."""
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any, TypeVar, dataclass_transform
 
 import jax
 
 T = TypeVar("T")
+
+
+class InputError(ValueError):
+    """The user's input is wrong: one line that names the field, what it must be and what it was."""
+
+    def __init__(self, field: str, must: str, got: object = None):
+        self.field = field
+        shown = "" if got is None else f", got {printable(got)}"
+        super().__init__(f"{field} {must}{shown}")
+
+
+def printable(value: object, limit: int = 80) -> str:
+    """A value for a message: no control characters, not longer than `limit`."""
+    text = value if isinstance(value, str) else repr(value)
+    text = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
 def static(**options: Any) -> Any:
@@ -47,3 +64,17 @@ def pytree(cls: type[T]) -> type[T]:
 def use_double() -> None:
     """Let JAX hold float64: pools and sums of money need it in every precision of the state."""
     jax.config.update("jax_enable_x64", True)
+
+
+# XLA's CPU compiler drops optimization barriers before it decides what to merge. Two things go wrong
+# without them. A gather that is merged with a concatenation computes garbage on the CPU with jax
+# 0.10.1 to 0.11.2 (tests/test_numerics.py shows it); and whole chains of elementwise work are
+# computed again inside every reordering, which made a step 2.3 times slower.
+CPU_OPTIONS = {"xla_disable_hlo_passes": "cse_barrier_expander"}
+
+
+def compiled(function: Callable, **options: Any) -> Callable:
+    """`jax.jit` for programs of this engine: keeps the barriers that `waterfall.ledger` sets."""
+    if jax.default_backend() == "cpu":
+        options["compiler_options"] = CPU_OPTIONS
+    return jax.jit(function, **options)

@@ -45,10 +45,9 @@ def root(seed: int) -> Key[Array, ""]:
     return jax.random.key(seed, impl="threefry2x32")
 
 
-def stream(key: Key[Array, ""], purpose: Stream, *where) -> Key[Array, ""]:
+def stream(key: Key[Array, ""], purpose, *where) -> Key[Array, ""]:
     """Key of a purpose, then of a market, a path or a book."""
-    key = jax.random.fold_in(key, int(purpose))
-    for number in where:
+    for number in (purpose, *where):
         key = jax.random.fold_in(key, number)
     return key
 

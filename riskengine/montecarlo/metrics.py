@@ -9,7 +9,7 @@ from riskengine.specs.book import Book
 from riskengine.specs.venue import Venue, pool_capital
 from riskengine.types import pytree
 from riskengine.waterfall import ledger, pools
-from riskengine.waterfall.state import Flows, Market, State, merge, no_flows
+from riskengine.waterfall.state import Market, State, flows, from_vector, merge, vector
 
 LATER = {"5min": 300.0, "60min": 3600.0}  # s after an ADL at which its loss is looked at again
 
@@ -29,7 +29,7 @@ FATAL = {
 class Running:
     """Carried from step to step."""
 
-    flows: Flows
+    moved: Float[Array, " flows"]
     elapsed: Float[Array, ""]
     adl_required: Float[Array, ""]
     depletion_time: Float[Array, ""]
@@ -92,7 +92,7 @@ def start(book: Book, venue: Venue) -> Running:
     """Nothing has happened yet."""
     zero = jnp.zeros((), ledger.DOUBLE)
     return Running(
-        flows=no_flows(book.layout.number_of_markets, len(venue.pools.names)),
+        moved=vector(flows(book, venue)),
         elapsed=zero,
         adl_required=zero,
         depletion_time=zero + jnp.inf,
@@ -110,13 +110,14 @@ def required(need: Float[Array, " pools"], venue: Venue) -> Float[Array, ""]:
 
 
 def follow(
-    running: Running, moved: Flows, state: State, market: Market, venue: Venue
+    running: Running, moved: Float[Array, " flows"], market: Market, book: Book, venue: Venue
 ) -> Running:
     """Add what a step moved."""
-    together = merge(running.flows, moved)
+    merged = merge(running.moved, moved, book, venue)
+    together = from_vector(merged, book, venue)
     elapsed = running.elapsed + market.dt
     rules = required(together.need_rules, venue)
-    no_capital_helps = (moved.account_adl > 0) & (rules <= venue.capital)
+    no_capital_helps = (from_vector(moved, book, venue).account_adl > 0) & (rules <= venue.capital)
     adl_required = jnp.maximum(running.adl_required, rules)
     adl_required = jnp.where(no_capital_helps, jnp.inf, adl_required)
     depleted = required(together.need_exit, venue) > venue.capital
@@ -124,7 +125,7 @@ def follow(
     bad_price = ~jnp.all(market.mark > 0)
     return dataclasses.replace(
         running,
-        flows=together,
+        moved=merged,
         elapsed=elapsed,
         adl_required=adl_required,
         depletion_time=_first(running.depletion_time, depleted, elapsed),
@@ -152,13 +153,13 @@ def finish(
     `history` holds marks and signed ADL quantities by step; `later` says, per look-back name, at
     which step the mark of a step's ADL is looked up. `bar` is what the ledger may lose.
     """
-    moved = running.flows
+    moved = from_vector(running.moved, book, venue)
     record = state.record
     needs = {
         name: required(getattr(moved, name), venue)
         for name in ("need_cash", "need_exit", "need_rules")
     }
-    exit_gain = pools.gain(state, pools.exit_price(state, market))
+    exit_gain = pools.exit_gain(state, market)
     left = pools.inflow(state) + exit_gain
     first_loss = venue.pools.share > 0
     lost = ledger.tree(moved.deleveraged)
@@ -207,7 +208,7 @@ def finish(
         winner_bankrupted=moved.winner_bankrupted,
         naked_delta=moved.naked_delta,
         street_pnl=state.street_cash + ledger.tree(state.street_size * (market.mark - 1.0)),
-        leftover=-ledger.tree(jnp.where(first_loss, exit_gain, 0.0)),
+        leftover=-ledger.tree(exit_gain),
         leftover_notional=ledger.total(jnp.abs(state.pool_size) * market.mark[None]),
         ledger_cash=moved.cash_residual,
         ledger_size=moved.size_residual,

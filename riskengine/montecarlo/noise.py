@@ -11,6 +11,8 @@ from riskengine.specs.scenario import JUMPS, SPAN, Noise
 
 HALF_ULP = 2.0**-53
 KNOTS = 4097
+SINGLE = (Stream.SCALE, Stream.DIRECTION, Stream.TURNING, Stream.JUMP_COUNT)
+PER_JUMP = (Stream.JUMP_TIME, Stream.JUMP_PARENT, Stream.JUMP_SIZE, Stream.JUMP_SIDE)
 
 
 def scale_table(degrees_of_freedom: float) -> Float[Array, " knots"]:
@@ -37,17 +39,14 @@ def draw(
     """
 
     def keys(*purposes: Stream):
-        return jnp.stack([stream(key, purpose, path) for purpose in purposes])
+        return jax.vmap(lambda purpose: stream(key, purpose, path))(jnp.asarray(purposes))
 
     def market_keys(purpose: Stream):
         return jax.vmap(lambda market: stream(key, purpose, market, path))(market_ids)
 
-    scale, direction, turning, count = _uniforms(
-        keys(Stream.SCALE, Stream.DIRECTION, Stream.TURNING, Stream.JUMP_COUNT), ()
-    )
-    when, parent, size, side = _uniforms(
-        keys(Stream.JUMP_TIME, Stream.JUMP_PARENT, Stream.JUMP_SIZE, Stream.JUMP_SIDE), (JUMPS,)
-    )
+    drawn = _uniforms(keys(*SINGLE, *PER_JUMP), (JUMPS,))
+    scale, direction, turning, count = drawn[: len(SINGLE), 0]
+    when, parent, size, side = drawn[len(SINGLE) :]
     single = _normals(
         jnp.concatenate([keys(Stream.REBOUND, Stream.DEPTH), market_keys(Stream.BETA)]), ()
     )

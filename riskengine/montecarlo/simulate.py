@@ -18,16 +18,13 @@ from riskengine.specs import scenario as scenarios
 from riskengine.specs.book import Book
 from riskengine.specs.scenario import OrderBook, Scenario
 from riskengine.specs.venue import Venue
-from riskengine.types import pytree, static, use_double
+from riskengine.types import compiled, pytree, static, use_double
 from riskengine.waterfall import ledger, margin, price, step
-from riskengine.waterfall.state import AccountRecord, Market, Quote, State
+from riskengine.waterfall.state import AccountRecord, Market, Quote, State, from_vector
 
 CONSERVATION = {"float64": 1e-12, "float32": 1e-6}  # what a ledger may lose, of gross
 CPU_BATCH = 8  # paths per device and call: their state stays in a core's cache
 GPU_BATCH = 1024
-# XLA's CPU compiler drops the barriers in `ledger` before it decides what to merge; without them it
-# computes whole chains of elementwise work again inside every reordering (2.3 times slower)
-XLA_OPTIONS = {"cpu": {"xla_disable_hlo_passes": "cse_barrier_expander"}}
 
 
 @pytree
@@ -98,7 +95,7 @@ def simulate(
         try:
             for number, ids in _chunks(waiting, batch * len(devices)):
                 full = np.resize(ids, batch * len(devices))  # the last batch is filled up
-                out = _compiled(devices, batch)(
+                out = _program(devices, batch)(
                     key, jnp.asarray(full, jnp.uint32), number, books, venue, scenario, simulation
                 )
                 collected.add(number, ids, jax.device_get(out))
@@ -167,7 +164,7 @@ class _Collected:
 
 
 @functools.lru_cache(maxsize=8)
-def _compiled(devices: tuple, batch: int) -> Callable:
+def _program(devices: tuple, batch: int) -> Callable:
     """The one program: a batch of paths of one book on every device."""
 
     def on_device(key, ids, number, books, venue, scenario, simulation):
@@ -178,9 +175,8 @@ def _compiled(devices: tuple, batch: int) -> Callable:
 
         return jax.vmap(path)(ids)
 
-    options = XLA_OPTIONS.get(devices[0].platform, {})
     if len(devices) == 1:
-        return jax.jit(on_device, compiler_options=options)
+        return compiled(on_device)
     mesh = Mesh(np.asarray(devices), ("paths",))
     spread, whole = PartitionSpec("paths"), PartitionSpec()
     sharded = jax.shard_map(
@@ -190,10 +186,10 @@ def _compiled(devices: tuple, batch: int) -> Callable:
         out_specs=spread,
         check_vma=False,  # a while loop's length differs from device to device
     )
-    compiled = jax.jit(sharded, compiler_options=options)
+    program = compiled(sharded)
 
     def call(key, ids, *rest):
-        return compiled(key, jax.device_put(ids, NamedSharding(mesh, spread)), *rest)
+        return program(key, jax.device_put(ids, NamedSharding(mesh, spread)), *rest)
 
     return call
 
@@ -240,8 +236,8 @@ def run(
     def advance(carry, quote):
         state, running, _ = carry
         state, market, moved = step.step(state, quote, order_book, book, venue)
-        running = metrics.follow(running, moved, state, market, venue)
-        return (state, running, market), (market.mark, moved.adl_size)
+        running = metrics.follow(running, moved, market, book, venue)
+        return (state, running, market), (market.mark, from_vector(moved, book, venue).adl_size)
 
     state = step.opening(book, venue)
     first = jax.tree.map(lambda x: x[0], quotes)

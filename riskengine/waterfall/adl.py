@@ -56,12 +56,12 @@ def deleverage(state: State, market: Market, book: Book, venue: Venue) -> tuple[
     before, worth = state, accounts.equity
     state = _settle(state, closing, book, venue)
     state, left = _unmatched(state, market, accounts, losers, closing, book, venue)
-    state, moved = _count(before, state, market, accounts, worth, closing, book, venue)
+    state, moved = _count(before, state, market, accounts, worth, losers, closing, book, venue)
     state, written_off = liquidation.write_off(state, accounts, book, venue)
-    state, handed = _hand_over(state, venue)
+    state = _hand_over(state, _in_breach(before, market, venue), venue)
     queued = _pool_could_close(candidates, wanted)
     moved |= dict(
-        bad_debt=written_off + handed,
+        bad_debt=written_off,
         unmatched=ledger.tree(ledger.tree(left) * market.mark),
         need_rules=jnp.where(queued, jnp.inf, 0.0),
         account_adl=jnp.any(closing.losers.accounts != 0),
@@ -199,7 +199,8 @@ def profit_leverage(profit, notional, entry_notional, equity, account_notional):
 def return_leverage(profit, notional, entry_notional, equity, account_notional):
     """r = u/n times the account's leverage L where r ≥ 0, r / L where r < 0."""
     r, leverage = _ratio(profit, notional), _ratio(account_notional, equity)
-    return jnp.where(r >= 0, r * leverage, _ratio(r, leverage))
+    loses = jnp.where(leverage > 0, _ratio(r, leverage), -jnp.inf)
+    return jnp.where(r >= 0, r * leverage, loses)
 
 
 RANKINGS = {"profit_leverage": profit_leverage, "return_leverage": return_leverage}
@@ -238,14 +239,10 @@ def _average(losers, at, candidates, ranked, wanted, gap, book, venue) -> Closin
 
 def _queue(candidates: Side, ranked: Side, wanted, book: Book) -> Side:
     """Everyone above the marginal score whole; its holders share the rest in proportion to size."""
-    level = select.marginal(
-        ranked.accounts,
-        candidates.accounts,
-        lambda _: wanted,
-        book,
-        ranked.pools,
-        candidates.pools,
+    everyone = select.Ranked.of(
+        ranked.accounts, candidates.accounts, book, ranked.pools, candidates.pools
     )
+    level = select.marginal(everyone, wanted)
     mine = ledger.share_side(level, candidates.accounts > 0, book)
     pool_mine = _by_side(level, candidates.pools)
     pool_score = ranked.pools.astype(ranked.accounts.dtype).astype(ledger.DOUBLE)
@@ -367,15 +364,14 @@ def _unmatched(state, market, accounts: Accounts, losers, closing, book, venue):
     return state, quantity
 
 
-def _hand_over(state: State, venue: Venue) -> tuple[State, Float[Array, ""]]:
-    """A pool without inventory and with a negative balance owes the shortfall."""
-    empty = ledger.tree(jnp.abs(state.pool_size).T) == 0
-    short = jnp.where(empty, jnp.maximum(-pools.balance(state, venue), 0.0), 0.0)
-    state = dataclasses.replace(state, pool_cash=state.pool_cash + short, debt=state.debt + short)
-    return state, ledger.tree(short)
+def _hand_over(state: State, breach: Bool[Array, " pools"], venue: Venue) -> State:
+    """A pool closed whole that ends with a negative balance owes the shortfall."""
+    closed = breach & (ledger.tree(jnp.abs(state.pool_size).T) == 0)
+    short = jnp.where(closed, jnp.maximum(-pools.balance(state, venue), 0.0), 0.0)
+    return dataclasses.replace(state, pool_cash=state.pool_cash + short, debt=state.debt + short)
 
 
-def _count(before, state, market, accounts: Accounts, worth, closing: Closing, book, venue):
+def _count(before, state, market, accounts: Accounts, worth, losers, closing, book, venue):
     """Losses of the counterparties, account by account and in total (docs/model.md 4.6, 6)."""
     mark = ledger.share(market.mark, book)
     closed, received = closing.winners.accounts, closing.winner_price.accounts
@@ -384,14 +380,14 @@ def _count(before, state, market, accounts: Accounts, worth, closing: Closing, b
     profit = before.size * (mark - margin.entry(before, book))
     profit = ledger.per_account(jnp.maximum(profit, 0.0), book)
     first = hit & ~state.record.deleveraged
+    gone = jnp.where(losers.accounts != 0, jnp.abs(before.size) - jnp.abs(state.size), 0.0)
     record = dataclasses.replace(
         state.record,
         deleveraged=state.record.deleveraged | hit,
         adl_loss=state.record.adl_loss + jnp.where(hit, lost, 0.0),
         adl_equity=jnp.where(first, worth, state.record.adl_equity),
         adl_profit=jnp.where(first, profit, state.record.adl_profit),
-        liquidated=state.record.liquidated
-        | (ledger.per_account(jnp.abs(closing.losers.accounts), book) > 0),
+        liquidated=state.record.liquidated | (ledger.per_account(gone, book) > 0),
     )
     state = dataclasses.replace(state, record=record)
     after = margin.equity(state, market, book)

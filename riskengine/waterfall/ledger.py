@@ -8,7 +8,7 @@ back down to the precision of the positions in `share`, and nowhere else.
 
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Float, Int, Shaped
+from jaxtyping import Array, Float, Shaped
 
 from riskengine.specs.book import Book
 
@@ -58,7 +58,17 @@ def market_sum(x: Shaped[Array, " market_slots"], book: Book) -> Float[Array, " 
         block = x[start : start + slots * len(members)].reshape(slots, len(members))
         sums.append(tree(block.astype(DOUBLE)))
         start += slots * len(members)
-    return _in_market_order(jnp.concatenate(sums), book)
+    return _in_market_order(_settled(jnp.concatenate(sums)), book)
+
+
+def market_extreme(x: Shaped[Array, " market_slots"], book: Book, least: bool):
+    """Smallest or largest entry of each market."""
+    found, start = [], 0
+    for slots, members in book.layout.markets:
+        block = x[start : start + slots * len(members)].reshape(slots, len(members))
+        found.append(block.min(0) if least else block.max(0))
+        start += slots * len(members)
+    return _in_market_order(_settled(jnp.concatenate(found)), book)
 
 
 def market_spread(x: Shaped[Array, " markets"], book: Book) -> Shaped[Array, " market_slots"]:
@@ -89,7 +99,7 @@ def total(x: Shaped[Array, "*shape"]) -> Float[Array, ""]:
 
 def share(x: Float[Array, " markets"], book: Book) -> Float[Array, " positions"]:
     """Give every position the value of its market, in the precision of the positions."""
-    x = x.astype(book.size.dtype)
+    x = _settled(x.astype(book.size.dtype))
     if not _few_markets(book):
         return x[book.market]
     mine = jnp.broadcast_to(x[0], book.market.shape)
@@ -118,21 +128,17 @@ def add_dense(
     start = x.shape[0] - slots * accounts
     padding = slots - book.layout.number_of_markets
     block = jnp.pad(change.T.astype(x.dtype), ((0, padding), (0, 0)))
-    return jnp.concatenate([x[:start], x[start:] + block.reshape(-1)])
+    return _settled(jnp.concatenate([x[:start], x[start:] + block.reshape(-1)]))
 
 
 def _settled(x):
-    """Keep XLA from merging what follows into this: reordering is slow when it computes, too."""
+    """Keep XLA from merging a reordering with the work before or after it (types.compiled)."""
     return lax.optimization_barrier(x)
 
 
 def _few_markets(book: Book) -> bool:
     """With few markets, comparing every position with each is faster than indexing."""
     return book.layout.number_of_markets <= FEW
-
-
-def _numbers(book: Book) -> Int[Array, " markets"]:
-    return jnp.arange(book.layout.number_of_markets, dtype=book.market.dtype)
 
 
 def _in_market_order(x: Float[Array, " markets"], book: Book) -> Float[Array, " markets"]:

@@ -12,6 +12,8 @@ from riskengine.waterfall.margin import Accounts
 from riskengine.waterfall.orderbook import Fills, Orders
 from riskengine.waterfall.state import Flows, Market, State, flows
 
+ROUNDING = {"float64": 1e-10, "float32": 1e-4}  # of maintenance margin: cash that is not a debt
+
 
 def needed(state: State, market: Market, book: Book, venue: Venue) -> Bool[Array, ""]:
     """Whether any account may enter the stage."""
@@ -60,6 +62,8 @@ def reduce(state: State, market: Market, book: Book, venue: Venue) -> tuple[Stat
         bad_debt=written_off + ledger.total(loss),
         fund_draw=ledger.total(draw),
         need_rules=need,
+        need_cash=need,
+        need_exit=jnp.where(need != 0, need - pools.exit_gain(state, market), 0.0),
     )
 
 
@@ -114,13 +118,12 @@ def _orders(
     if venue.liquidation.limit == "none":
         return Orders(quantity=quantity, long=long, tolerance=None)
     at = margin.bankruptcy_price(state, market, accounts, book)
-    mid = ledger.share(price.mid(state, market), book)
     now = price.distance(state.eaten, market.depth, market.order_book)
-    positive = at > 0
-    gap = jnp.log(mid / jnp.where(positive, at, 1.0))
-    tolerance = ledger.share_side(now, long, book) + jnp.where(long, gap, -gap)
-    free = (long & ~positive) | ledger.per_position(bankrupt, book)
-    return Orders(quantity=quantity, long=long, tolerance=jnp.where(free, jnp.inf, tolerance))
+    room = price.distance_to(at, ledger.share(price.mid(state, market), book), long, market)
+    free = ledger.per_position(bankrupt, book)
+    tolerance = jnp.where(free, jnp.inf, ledger.share_side(now, long, book) + room)
+    furthest = market.order_book.distance_max.astype(at.dtype)
+    return Orders(quantity=quantity, long=long, tolerance=jnp.minimum(tolerance, furthest))
 
 
 def _settle(state, market, accounts, orders: Orders, fills: Fills, at, by_fund, book, venue):
@@ -188,12 +191,14 @@ def write_off(
     """An account without positions and with negative cash owes it; the debt goes to its pools.
 
     It is split over markets in proportion to the maintenance margin of the positions that the
-    stage closed (`accounts` holds the margins before the stage).
+    stage closed (`accounts` holds the margins before the stage). A debt below `ROUNDING` of that
+    margin is none.
     """
-    flat = ledger.per_account(jnp.abs(state.size), book) == 0
-    owed = jnp.where(flat & (accounts.maintenance > 0), jnp.maximum(-state.cash, 0.0), 0.0)
-    holds = accounts.maintenance > 0
-    per_margin = jnp.where(holds, owed / jnp.where(holds, accounts.maintenance, 1.0), 0.0)
+    held = accounts.maintenance
+    flat = (ledger.per_account(jnp.abs(state.size), book) == 0) & (held > 0)
+    owes = flat & (-state.cash > ROUNDING[str(held.dtype)] * held)
+    owed = jnp.where(owes, -state.cash, 0.0)
+    per_margin = owed / jnp.where(owes, held, 1.0)
     pieces = accounts.required * ledger.per_position(per_margin, book)
     debt = pools.of_pools(ledger.per_market(pieces, book), venue)
     state = dataclasses.replace(state, cash=state.cash + owed, debt=state.debt + debt)

@@ -36,14 +36,15 @@ def clear(orders: Orders, state: State, market: Market, book: Book) -> tuple[Sta
     Limits are tested against the marginal price, so all orders that tolerate it are filled and the
     marginal ones share what is left. The price is the average over the whole quantity.
     """
-    fill = _fill_all if orders.tolerance is None else _fill
-    filled = fill(orders, state, market, book)
+    filled = _fill_all(orders, state, market, book)
+    if orders.tolerance is not None:
+        filled = _within_limits(filled, orders, state, market, book)
     quantity = ledger.per_side(jnp.where(orders.long, filled, -filled), book)
     at = price.fill_price(state, quantity, market)
     return price.eat(state, quantity, market), Fills(filled=filled, quantity=quantity, price=at)
 
 
-def _limits_bind(orders: Orders, state: State, market: Market, book: Book) -> Bool[Array, ""]:
+def _limits_bind(filled, orders: Orders, state: State, market: Market, book: Book):
     """Whether filling everything would go beyond some order's limit."""
     quantity = ledger.per_side(_signed(orders), book)
     last = price.distance(state.eaten + quantity, market.depth, market.order_book)
@@ -60,9 +61,7 @@ def _fill_all(
     return orders.quantity * ledger.share_side(share, orders.long, book)
 
 
-def _fill_within(
-    orders: Orders, state: State, market: Market, book: Book
-) -> Float[Array, " positions"]:
+def _fill_within(filled, orders: Orders, state: State, market: Market, book: Book):
     """The largest distance x at which the book's C(x) does not exceed what tolerates x."""
     order_book = market.order_book
 
@@ -71,7 +70,9 @@ def _fill_within(
         return jnp.minimum(jnp.where(x >= order_book.distance_max, jnp.inf, inside), cap(market))
 
     signed = _signed(orders)
-    threshold = select.marginal(orders.tolerance, signed, offered, book)
+    nobody = jnp.zeros_like(state.pool_size)
+    ranked = select.Ranked.of(orders.tolerance, signed, book, nobody, nobody)
+    threshold = select.crossing(ranked, offered)
     mine = ledger.share_side(threshold, orders.long, book)
     above = jnp.where(orders.tolerance > mine, orders.quantity, 0.0)
     tied = jnp.where(orders.tolerance == mine, orders.quantity, 0.0)
@@ -81,7 +82,7 @@ def _fill_within(
     return above + tied * ledger.share_side(share, orders.long, book)
 
 
-_fill = select.guarded(_limits_bind, _fill_within, _fill_all)
+_within_limits = select.guarded(_limits_bind, _fill_within)
 
 
 def _signed(orders: Orders) -> Float[Array, " positions"]:

@@ -77,6 +77,11 @@ def exit_price(state: State, market: Market) -> Float[Array, "pools markets"]:
     return jnp.stack(rows)
 
 
+def exit_gain(state: State, market: Market) -> Float[Array, " pools"]:
+    """U_exit: unrealised profit of the inventory at its exit price."""
+    return gain(state, exit_price(state, market))
+
+
 def requirement(state: State, market: Market, venue: Venue) -> Float[Array, "pools markets"]:
     """Maintenance margin of the inventory, by the tiers of the markets."""
     value = jnp.abs(state.pool_size) * market.mark[None]
@@ -112,7 +117,7 @@ def trade(
 def note(state: State, market: Market, venue: Venue) -> tuple[State, dict[str, Array]]:
     """Needs of every pool after a ledger entry (docs/model.md 5), and extremes of the capital."""
     inflows = inflow(state)
-    gains = gain(state, exit_price(state, market))
+    gains = exit_gain(state, market)
     first_loss = venue.pools.share > 0
     paid_in = ledger.total(jnp.where(first_loss, inflows, 0.0))
     worth = ledger.total(jnp.where(first_loss, equity_change(state, market), 0.0))
@@ -121,8 +126,8 @@ def note(state: State, market: Market, venue: Venue) -> tuple[State, dict[str, A
     if "margin" in venue.pools.triggers:
         rules = margin_need(state, market, venue)
     moved = dict(
-        need_cash=-inflows,
-        need_exit=-(inflows + gains),
+        need_cash=state.debt - inflows,
+        need_exit=state.debt - (inflows + gains),
         need_rules=rules,
         worst_loss=-worth,
         drawdown=peak - paid_in,

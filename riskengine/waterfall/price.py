@@ -59,6 +59,18 @@ def mid(state: State, market: Market) -> Float[Array, " markets"]:
     return market.index * jnp.exp(displacement(state, market))
 
 
+def distance_to(at, mid, long, market: Market):
+    """How far an order's limit lies beyond mid, in the order book's measure of distance.
+
+    A long that may be sold below zero has no limit; a short that may not even be bought back at
+    zero cannot be filled.
+    """
+    positive = at > 0
+    ratio = jnp.where(positive, at, mid) / mid
+    room = 1.0 - ratio if market.order_book.distance == "linear" else -jnp.log(ratio)
+    return jnp.where(positive, jnp.where(long, room, -room), jnp.where(long, jnp.inf, -jnp.inf))
+
+
 def fill_price(state: State, quantity, market: Market) -> Float[Array, "2 markets"]:
     """Average price of forced sells (row 0) and buys (row 1) of the given quantities."""
     book = market.order_book

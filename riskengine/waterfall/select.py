@@ -6,8 +6,10 @@ writes them back. `marginal` finds the score at which a quantity is reached by b
 of the score: exact, without a sort, in an order that no batch can change.
 """
 
+import dataclasses
 import math
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -22,152 +24,200 @@ ROWS_PER_PASS = 16  # of so many paths, one is worked on at a time
 SMALL = 512  # numbers; leaves up to this size travel through a guard's loop side by side
 
 
-def guarded(need: Callable, run: Callable, idle: Callable, threads: bool = False) -> Callable:
-    """`run(*args)` on the paths where `need(*args)`, `idle(*args)` on the others.
+@dataclasses.dataclass(frozen=True)
+class Packing:
+    """How to put the small float64 leaves of a record side by side.
 
-    `run` must do what `idle` does wherever `need` is false; then skipping it changes no bit. With
-    `threads` the first result is the first argument carried on, so that it is updated in place.
+    A loop copies the leaves that it carries one by one, and a record has dozens of small ones.
     """
-    run = jax.jit(run, inline=True)  # traced once, though it stands in more than one place below
 
-    def work(result, args, turn):
-        given = (result[0], *args[1:]) if threads else args
-        # tied to the loop's counter, or XLA would hoist the work out of the guard
-        given, _ = lax.optimization_barrier((given, turn))
-        return run(*given)
+    structure: Any  # of the record
+    shapes: tuple[tuple[int, ...], ...]
+    small: tuple[bool, ...]
 
-    @custom_vmap
-    def call(*args):
-        pack, unpack = _packing(result := idle(*args), batch=False)
+    @classmethod
+    def of(cls, record) -> "Packing":
+        leaves, structure = jax.tree.flatten(record)
+        shapes = tuple(x.shape for x in leaves)
+        small = tuple(x.dtype == jnp.float64 and x.size <= SMALL for x in leaves)
+        return cls(structure, shapes, small)
 
-        def once(carry):
-            turn, packed = carry
-            return turn + 1, pack(work(unpack(packed), args, turn))
+    def pack(self, record) -> list[Array]:
+        """The large leaves, then all small ones in one vector."""
+        leaves = jax.tree.leaves(record)
+        flat = [x.reshape(-1) for x, s in zip(leaves, self.small, strict=True) if s]
+        return [x for x, s in zip(leaves, self.small, strict=True) if not s] + [
+            jnp.concatenate(flat)
+        ]
 
-        turns = need(*args).astype(jnp.int32)
-        return unpack(lax.while_loop(lambda c: c[0] < turns, once, (0, pack(result)))[1])
-
-    @call.def_vmap
-    def call_in_batch(axis_size, batched, *args):
-        axes = jax.tree.map(lambda b: 0 if b else None, tuple(batched))
-        result = jax.vmap(idle, in_axes=axes, axis_size=axis_size)(*args)
-        count = jnp.cumsum(
-            jax.vmap(need, in_axes=axes, axis_size=axis_size)(*args).astype(jnp.int32)
-        )
-        width = max(1, axis_size // ROWS_PER_PASS)
-        pack, unpack = _packing(result, batch=True)
-        pack_one, unpack_one = _packing(jax.tree.map(lambda x: x[0], result), batch=False)
-        if threads:  # the first argument is taken from the result so far
-            args, axes = (None, *args[1:]), (None, *axes[1:])
-
-        def row_of(turn):
-            """Numbers of the next paths that need the work; out of range at the end."""
-            return jnp.searchsorted(count, turn + 1 + jnp.arange(width, dtype=jnp.int32))
-
-        def one(carry):
-            turn, packed = carry
-            row = row_of(turn)[0]
-            mine = jax.tree.map(lambda x, a: x if a is None else x[row], args, axes, is_leaf=_none)
-            out = pack_one(work(unpack_one([x[row] for x in packed]), mine, turn))
-            return turn + 1, [x.at[row].set(y) for x, y in zip(packed, out, strict=True)]
-
-        def some(carry):
-            turn, packed = carry
-            row = row_of(turn)
-            read = jnp.minimum(row, axis_size - 1)
-            mine = jax.tree.map(lambda x, a: x if a is None else x[read], args, axes, is_leaf=_none)
-            each = (0, axes, None)
-            out = jax.vmap(work, in_axes=each, axis_size=width)(
-                unpack([x[read] for x in packed]), mine, turn
-            )
-            out = [
-                x.at[row].set(y, mode="drop", unique_indices=True)
-                for x, y in zip(packed, pack(out), strict=True)
-            ]
-            return turn + width, out
-
-        body = one if width == 1 else some
-        begin = (jnp.int32(0), pack(result))
-        _, packed = lax.while_loop(lambda c: c[0] < count[-1], body, begin)
-        return unpack(packed), jax.tree.map(lambda _: True, result)
-
-    return call
-
-
-def _none(x) -> bool:
-    return x is None
-
-
-def _packing(tree, batch: bool):
-    """Put small float64 leaves side by side: a loop copies its leaves one by one."""
-    leaves, structure = jax.tree.flatten(tree)
-    lead = 1 if batch else 0
-    shapes = [x.shape[lead:] for x in leaves]
-    small = [
-        x.dtype == jnp.float64 and math.prod(s) <= SMALL
-        for x, s in zip(leaves, shapes, strict=True)
-    ]
-
-    def pack(tree):
-        leaves = jax.tree.leaves(tree)
-        flat = [x.reshape(*x.shape[:lead], -1) for x, s in zip(leaves, small, strict=True) if s]
-        large = [x for x, s in zip(leaves, small, strict=True) if not s]
-        return [*large, jnp.concatenate(flat, axis=lead)] if flat else large
-
-    def unpack(packed):
-        large, position, leaves = iter(packed), 0, []
-        for is_small, shape in zip(small, shapes, strict=True):
+    def unpack(self, packed: list[Array]):
+        """The record again."""
+        large, position, leaves = iter(packed[:-1]), 0, []
+        for is_small, shape in zip(self.small, self.shapes, strict=True):
             if not is_small:
                 leaves.append(next(large))
                 continue
             size = math.prod(shape)
-            piece = packed[-1][..., position : position + size]
-            leaves.append(piece.reshape(*piece.shape[:lead], *shape))
+            leaves.append(packed[-1][position : position + size].reshape(shape))
             position += size
-        return jax.tree.unflatten(structure, leaves)
-
-    return pack, unpack
+        return jax.tree.unflatten(self.structure, leaves)
 
 
-def marginal(
-    score: Float[Array, " positions"],
-    signed: Float[Array, " positions"],
-    wanted: Callable[[Float[Array, "2 markets"]], Float[Array, "2 markets"]],
-    book: Book,
-    pool_score: Float[Array, "pools markets"] | None = None,
-    pool_signed: Float[Array, "pools markets"] | None = None,
-) -> Float[Array, "2 markets"]:
-    """Largest score θ such that the quantity with scores ≥ θ is at least wanted(θ).
+def guarded(need: Callable, run: Callable) -> Callable:
+    """`run(x, *args)` on the paths where `need(x, *args)`; `x` unchanged on the others.
 
-    Per market, row 0 for positive (long) quantities and row 1 for negative ones. `wanted` must not
-    fall with θ. NaN where nothing is wanted. Pools take part with scores and quantities of their own.
+    `run` must leave `x` as it is, to the bit, wherever `need` is false.
     """
-    key = ledger.by_market(_ordered(score), book)
-    slots = ledger.by_market(signed, book)
-    quantity = jnp.stack([jnp.maximum(slots, 0), jnp.maximum(-slots, 0)])
-    bits = key.dtype.itemsize * 8
-    pools = None
-    if pool_score is not None and pool_signed is not None:
-        parts = jnp.stack([jnp.maximum(pool_signed, 0), jnp.maximum(-pool_signed, 0)])
-        pools = (_ordered(pool_score.astype(score.dtype)), parts)
+    run = jax.jit(run, inline=True)  # traced once, though it stands in more than one place below
 
-    def reached(threshold, side):
-        at = ledger.market_spread(threshold[side], book)
-        mass = ledger.market_sum(jnp.where(key >= at, quantity[side], 0), book)
-        if pools is None:
-            return mass
-        pool_key, parts = pools
-        return mass + ledger.tree(jnp.where(pool_key >= threshold[side][None], parts[side], 0.0))
+    def work(x, args, turn):
+        # tied to the loop's counter, or XLA would hoist the work out of the guard
+        (x, args), _ = lax.optimization_barrier(((x, args), turn))
+        return run(x, *args)
+
+    @custom_vmap
+    def call(x, *args):
+        turns = need(x, *args).astype(jnp.int32)
+        once = lambda c: (c[0] + 1, work(c[1], args, c[0]))  # noqa: E731
+        return lax.while_loop(lambda c: c[0] < turns, once, (jnp.int32(0), x))[1]
+
+    @call.def_vmap
+    def call_in_batch(axis_size, batched, x, *args):
+        axes = jax.tree.map(lambda b: 0 if b else None, tuple(batched[1:]))
+        x = jax.tree.map(
+            lambda v, b: v if b else jnp.broadcast_to(v, (axis_size, *v.shape)), x, batched[0]
+        )
+        needy = jax.vmap(need, in_axes=(0, *axes), axis_size=axis_size)(x, *args)
+        count = jnp.cumsum(needy.astype(jnp.int32))
+        width = max(1, axis_size // ROWS_PER_PASS)
+
+        def rows(tree, read):
+            return jax.tree.map(
+                lambda v, a: v if a is None else v[read], tree, axes, is_leaf=lambda v: v is None
+            )
+
+        def some(carry):
+            """The next paths that need the work; numbers beyond the last path are dropped."""
+            turn, x = carry
+            row = jnp.searchsorted(count, turn + 1 + jnp.arange(width, dtype=jnp.int32))
+            if width == 1:
+                mine = jax.tree.map(lambda v: v[row[0]], x)
+                out = work(mine, rows(args, row[0]), turn)
+                return turn + 1, jax.tree.map(lambda v, y: v.at[row[0]].set(y), x, out)
+            read = jnp.minimum(row, axis_size - 1)
+            out = jax.vmap(work, in_axes=(0, axes, None), axis_size=width)(
+                jax.tree.map(lambda v: v[read], x), rows(args, read), turn
+            )
+            kept = jax.tree.map(
+                lambda v, y: v.at[row].set(y, mode="drop", unique_indices=True), x, out
+            )
+            return turn + width, kept
+
+        _, x = lax.while_loop(lambda c: c[0] < count[-1], some, (jnp.int32(0), x))
+        return x, jax.tree.map(lambda _: True, x)
+
+    return call
+
+
+@dataclasses.dataclass(frozen=True)
+class Ranked:
+    """Scored quantities per market and side: row 0 long (positive), row 1 short (negative).
+
+    Scores are kept as unsigned integers of the same order, positions market by market. Pools take
+    part with scores and quantities of their own.
+    """
+
+    score: UInt[Array, " market_slots"]
+    quantity: tuple[Float[Array, " market_slots"], Float[Array, " market_slots"]]
+    pool_score: UInt[Array, "pools markets"]
+    pool_quantity: tuple[Float[Array, "pools markets"], Float[Array, "pools markets"]]
+    dtype: Any
+    book: Book
+
+    @classmethod
+    def of(cls, score, signed, book: Book, pool_score, pool_signed) -> "Ranked":
+        slots = ledger.by_market(signed, book)
+        return cls(
+            score=ledger.by_market(_ordered(score), book),
+            quantity=(jnp.maximum(slots, 0), jnp.maximum(-slots, 0)),
+            pool_score=_ordered(pool_score.astype(score.dtype)),
+            pool_quantity=(jnp.maximum(pool_signed, 0.0), jnp.maximum(-pool_signed, 0.0)),
+            dtype=score.dtype,
+            book=book,
+        )
+
+    def at_least(self, threshold: UInt[Array, "2 markets"]) -> Float[Array, "2 markets"]:
+        """Quantity whose score is at least the threshold."""
+        sums = []
+        for side in (0, 1):
+            inside = self.score >= ledger.market_spread(threshold[side], self.book)
+            pools = self.pool_score >= threshold[side][None]
+            sums.append(
+                ledger.market_sum(jnp.where(inside, self.quantity[side], 0), self.book)
+                + ledger.tree(jnp.where(pools, self.pool_quantity[side], 0.0))
+            )
+        return jnp.stack(sums)
+
+    def nearest(self, prefix: UInt[Array, "2 markets"], bits: int):
+        """Smallest and largest score of each row that begins with the top bits of `prefix`."""
+        lowest, highest = [], []
+        for side in (0, 1):
+            mine = ledger.market_spread(prefix[side] >> bits, self.book)
+            inside = (self.score >> bits == mine) & (self.quantity[side] > 0)
+            pools = (self.pool_score >> bits == (prefix[side] >> bits)[None]) & (
+                self.pool_quantity[side] > 0
+            )
+            most = jnp.iinfo(self.score.dtype).max
+            for found, fill, least in ((lowest, most, True), (highest, 0, False)):
+                slots = jnp.where(inside, self.score, jnp.asarray(fill, self.score.dtype))
+                own = jnp.where(pools, self.pool_score, jnp.asarray(fill, self.score.dtype))
+                best = ledger.market_extreme(slots, self.book, least)
+                pool = own.min(0) if least else own.max(0)
+                found.append(jnp.minimum(best, pool) if least else jnp.maximum(best, pool))
+        return jnp.stack(lowest), jnp.stack(highest)
+
+
+def marginal(ranked: Ranked, wanted: Float[Array, "2 markets"]) -> Float[Array, "2 markets"]:
+    """Score at which, counted from the top, the quantity wanted is reached: the marginal score.
+
+    It is built bit by bit: a bit is set where enough quantity still lies at or above. After half of
+    the bits one score is usually left in every row; only if not, the other half is searched.
+    """
+    half = ranked.score.dtype.itemsize * 4
+
+    def enough(threshold):
+        return ranked.at_least(threshold) >= wanted
+
+    threshold = _search(enough, ranked, half, half, jnp.zeros(wanted.shape, ranked.score.dtype))
+    lowest, highest = ranked.nearest(threshold, half)
+    unsettled = jnp.any((lowest < highest) & (wanted > 0))
+    fine = _search(enough, ranked, 0, jnp.where(unsettled, half, 0), threshold)
+    return _unordered(jnp.where(unsettled, fine, highest), ranked.dtype)
+
+
+def crossing(
+    ranked: Ranked, offered: Callable[[Float[Array, "2 markets"]], Float[Array, "2 markets"]]
+) -> Float[Array, "2 markets"]:
+    """Largest x with offered(x) ≤ the quantity whose score is at least x; `offered` may not fall."""
+    bits = ranked.score.dtype.itemsize * 8
+
+    def inside(threshold):
+        return ranked.at_least(threshold) >= offered(_unordered(threshold, ranked.dtype))
+
+    start = jnp.zeros((2, ranked.book.layout.number_of_markets), ranked.score.dtype)
+    return _unordered(_search(inside, ranked, 0, bits, start), ranked.dtype)
+
+
+def _search(holds: Callable, ranked: Ranked, lowest: int, count, threshold):
+    """Set `count` bits from above down to bit `lowest`, each where `holds` stays true."""
+    one = jnp.asarray(1, ranked.score.dtype)
 
     def refine(i, threshold):
-        one = jnp.asarray(1, key.dtype)
-        trial = threshold | (one << (bits - 1 - i).astype(key.dtype))
-        mass = jnp.stack([reached(trial, 0), reached(trial, 1)])
-        return jnp.where(mass >= wanted(_unordered(trial, score.dtype)), trial, threshold)
+        place = (lowest + count - 1 - i).astype(one.dtype)
+        trial = threshold | (one << place)
+        return jnp.where(holds(trial), trial, threshold)
 
-    markets = book.layout.number_of_markets
-    threshold = lax.fori_loop(0, bits, refine, jnp.zeros((2, markets), key.dtype))
-    return _unordered(threshold, score.dtype)
+    return lax.fori_loop(0, count, refine, threshold)
 
 
 def _ordered(x: Float[Array, "*n"]) -> UInt[Array, "*n"]:

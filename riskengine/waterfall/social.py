@@ -14,30 +14,31 @@ from riskengine.waterfall.state import Flows, Market, State, flows
 
 def socialize(state: State, market: Market, book: Book, venue: Venue) -> tuple[State, Flows]:
     """Owners pay first; then the venue's rule; the rest passes to `unfunded`, and no debt is left."""
-    state, drawn = _owners(state, venue)
+    state, drawn, need = _owners(state, venue)
     state, shared = RULES[venue.social](state, market, book, venue)
     left = ledger.tree(state.debt)
     state = dataclasses.replace(
         state, unfunded_cash=state.unfunded_cash - left, debt=jnp.zeros_like(state.debt)
     )
-    return state, flows(book, venue, fund_draw=drawn, social_loss=shared)
+    return state, flows(book, venue, fund_draw=drawn, social_loss=shared, need_rules=need)
 
 
-def _owners(state: State, venue: Venue) -> tuple[State, Float[Array, ""]]:
-    """Pool by pool, the owner pays what it can of the pool's debt."""
-    drawn = jnp.zeros_like(state.fees)
+def _owners(state: State, venue: Venue):
+    """Pool by pool, the owner pays what it can of the pool's debt; its need is noted."""
+    drawn, needs = jnp.zeros_like(state.fees), jnp.zeros_like(state.debt)
     for pool, owner in enumerate(venue.pools.owner):
         if owner < 0:
             continue
-        money = jnp.maximum(pools.balance(state, venue)[owner], 0.0)
-        paid = jnp.minimum(money, state.debt[pool])
+        due = jnp.zeros_like(state.debt).at[owner].set(state.debt[pool])
+        payment, need = pools.pay(due, state, venue)
+        needs, paid = jnp.maximum(needs, need), payment[owner]
         state = dataclasses.replace(
             state,
             pool_cash=state.pool_cash.at[owner].set(state.pool_cash[owner] - paid),
             debt=state.debt.at[pool].set(state.debt[pool] - paid),
         )
         drawn = drawn + paid
-    return state, drawn
+    return state, drawn, needs
 
 
 def _none(state: State, market: Market, book: Book, venue: Venue):

@@ -2,7 +2,9 @@
 
 import dataclasses
 
+import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float, Shaped
 
 from riskengine.specs.book import Book
@@ -121,10 +123,28 @@ def flows(book: Book, venue: Venue, **moved: Shaped[Array, "..."]) -> Flows:
     return no_flows(book.layout.number_of_markets, len(venue.pools.names), **moved)
 
 
-def merge(first: Flows, second: Flows) -> Flows:
-    """What two stages moved together."""
-    merged = {}
-    for field in dataclasses.fields(Flows):
-        a, b = getattr(first, field.name), getattr(second, field.name)
-        merged[field.name] = jnp.maximum(a, b) if field.metadata["merge"] == "max" else a + b
-    return Flows(**merged)
+def vector(moved: Flows) -> Float[Array, " flows"]:
+    """Flows as one vector: what a scan carries and adds up."""
+    return jnp.concatenate([x.reshape(-1) for x in jax.tree.leaves(moved)])
+
+
+def from_vector(values: Float[Array, " flows"], book: Book, venue: Venue) -> Flows:
+    """The record of a vector of flows."""
+    empty = flows(book, venue)
+    leaves, structure = jax.tree.flatten(empty)
+    ends = np.cumsum([x.size for x in leaves])[:-1]
+    pieces = jnp.split(values, ends)
+    return jax.tree.unflatten(
+        structure, [p.reshape(x.shape) for p, x in zip(pieces, leaves, strict=True)]
+    )
+
+
+def merge(first, second, book: Book, venue: Venue) -> Float[Array, " flows"]:
+    """What two stages moved together, as vectors."""
+    larger = np.concatenate(
+        [
+            np.full(getattr(flows(book, venue), field.name).size, field.metadata["merge"] == "max")
+            for field in dataclasses.fields(Flows)
+        ]
+    )
+    return jnp.where(larger, jnp.maximum(first, second), first + second)

@@ -1,7 +1,5 @@
 """One step of one path: prices move, then the venue's stages, in the venue's order."""
 
-import functools
-
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
@@ -20,14 +18,15 @@ from riskengine.waterfall import (
     social,
     vault,
 )
+from riskengine.waterfall.select import Packing
 from riskengine.waterfall.state import (
     AccountRecord,
-    Flows,
     Market,
     Quote,
     State,
     flows,
     merge,
+    vector,
 )
 
 STAGES = {
@@ -85,7 +84,7 @@ def _dense_entry(book: Book) -> Float[Array, "dense markets"]:
 
 def step(
     state: State, quote: Quote, order_book: OrderBook, book: Book, venue: Venue
-) -> tuple[State, Market, Flows]:
+) -> tuple[State, Market, Float[Array, " flows"]]:
     """Move prices, note who is below margin, and let the waterfall run where anybody is."""
     state, market = price.advance(state, quote, order_book, venue)
     state = margin.watch(state, market, book, venue)
@@ -93,42 +92,62 @@ def step(
     return state, market, moved
 
 
-def _busy(state: State, market: Market, book: Book, venue: Venue) -> Bool[Array, ""]:
+def waterfall(
+    state: State, market: Market, book: Book, venue: Venue
+) -> tuple[State, Float[Array, " flows"]]:
+    """The venue's stages in the venue's order, each where it is needed.
+
+    The pools' needs are noted after the price move and after every stage; at the end the ledger is
+    audited. Nothing happens, to the bit, on paths where every account and every pool is at rest.
+    """
+    so_far = (state, vector(flows(book, venue)))
+    packing = Packing.of(so_far)
+
+    def stage(name: str):
+        """A stage that adds what it moved, and the pools' needs after it."""
+        need, run = STAGES[name]
+
+        def needed(packed, market, book, venue):
+            state, _ = packing.unpack(packed)
+            return need(state, market, book, venue)
+
+        def add(packed, market, book, venue):
+            state, moved = packing.unpack(packed)
+            state, more = run(state, market, book, venue)
+            state, noted = pools.note(state, market, venue)
+            for flow in (more, flows(book, venue, **noted)):
+                moved = merge(moved, vector(flow), book, venue)
+            return packing.pack((state, moved))
+
+        return select.guarded(needed, add)
+
+    stages = [stage(name) for name in venue.stages]
+
+    def busy(packed, market, book, venue):
+        return _busy(packing.unpack(packed)[0], book, venue)
+
+    def run(packed, market, book, venue):
+        state, moved = packing.unpack(packed)
+        state, noted = pools.note(state, market, venue)
+        packed = packing.pack(
+            (state, merge(moved, vector(flows(book, venue, **noted)), book, venue))
+        )
+        for stage in stages:
+            packed = stage(packed, market, book, venue)
+        state, moved = packing.unpack(packed)
+        cash, size = audit(state, book)
+        residual = flows(book, venue, cash_residual=cash, size_residual=size)
+        return packing.pack((state, merge(moved, vector(residual), book, venue)))
+
+    packed = select.guarded(busy, run)(packing.pack(so_far), market, book, venue)
+    return packing.unpack(packed)
+
+
+def _busy(state: State, book: Book, venue: Venue) -> Bool[Array, ""]:
     """Whether any stage could change anything."""
     below = jnp.maximum(jnp.maximum(venue.liquidation.below, venue.takeover.below), venue.adl.below)
     weak = (state.entered < below) & (book.role != REST)
     return jnp.any(weak) | jnp.any(state.pool_size != 0) | jnp.any(state.debt > 0)
-
-
-def _idle(state: State, market: Market, book: Book, venue: Venue) -> tuple[State, Flows]:
-    return state, flows(book, venue)
-
-
-def _run(state: State, market: Market, book: Book, venue: Venue) -> tuple[State, Flows]:
-    """The stages in the venue's order, with the pools' needs noted before and after each."""
-    state, noted = pools.note(state, market, venue)
-    moved = flows(book, venue, **noted)
-    for name in venue.stages:
-        state, more = GUARDED[name](state, market, book, venue)
-        moved = merge(moved, more)
-    cash, size = audit(state, book)
-    return state, merge(moved, flows(book, venue, cash_residual=cash, size_residual=size))
-
-
-def _noting(run):
-    """A stage that also notes the pools' needs after its ledger entries."""
-
-    @functools.wraps(run)
-    def stage(state: State, market: Market, book: Book, venue: Venue) -> tuple[State, Flows]:
-        state, moved = run(state, market, book, venue)
-        state, noted = pools.note(state, market, venue)
-        return state, merge(moved, flows(book, venue, **noted))
-
-    return stage
-
-
-GUARDED = {name: select.guarded(need, _noting(run), _idle, threads=True) for name, (need, run) in STAGES.items()}
-waterfall = select.guarded(_busy, _run, _idle, threads=True)
 
 
 def audit(state: State, book: Book) -> tuple[Float[Array, ""], Float[Array, ""]]:

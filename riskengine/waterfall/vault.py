@@ -7,7 +7,7 @@ from jaxtyping import Array, Bool, Float
 
 from riskengine.specs.book import REST, Book
 from riskengine.specs.venue import Venue, pool_capital
-from riskengine.waterfall import ledger, margin, orderbook, pools, price
+from riskengine.waterfall import ledger, liquidation, margin, orderbook, pools, price
 from riskengine.waterfall.state import Flows, Market, State, flows
 
 
@@ -53,11 +53,10 @@ def _acceptance(offered: Float[Array, " markets"], state: State, market: Market,
         ledger.tree((jnp.abs(size) * market.mark[None]).T)
         for size in (state.pool_size, state.pool_size + incoming)
     )
-    asked = ledger.tree(jnp.abs(incoming).T) > 0
-    need = jnp.where(asked, then / cap - pools.inflow(state), 0.0)
     grows = then > now
+    need = jnp.where(grows, then / cap - pools.inflow(state), 0.0)
     room = (cap * pools.balance(state, venue) - now) / jnp.where(grows, then - now, 1.0)
-    part = jnp.where(grows, jnp.clip(room, 0.0, 1.0), 0.0)
+    part = jnp.clip(room, 0.0, 1.0)
     return jnp.where(need > pool_capital(venue), part, everything), need
 
 
@@ -94,5 +93,7 @@ def unwind(state: State, market: Market, book: Book, venue: Venue) -> tuple[Stat
     state = price.eat(state, quantity, market)
     state = pools.trade(state, -sell * share[0][None], jnp.broadcast_to(at[0], size.shape))
     state = pools.trade(state, buy * share[1][None], jnp.broadcast_to(at[1], size.shape))
+    accounts = margin.assess(state, market, book, venue)
     state = orderbook.take(state, quantity, at, market, book, venue)
-    return state, flows(book, venue, unwound=ledger.total(quantity * at))
+    state, written_off = liquidation.write_off(state, accounts, book, venue)
+    return state, flows(book, venue, unwound=ledger.total(quantity * at), bad_debt=written_off)
