@@ -6,23 +6,9 @@ from typing import Any, TypeVar, dataclass_transform
 
 import jax
 
+from riskengine.errors import InputError, printable  # noqa: F401
+
 T = TypeVar("T")
-
-
-class InputError(ValueError):
-    """The user's input is wrong: one line that names the field, what it must be and what it was."""
-
-    def __init__(self, field: str, must: str, got: object = None):
-        self.field = field
-        shown = "" if got is None else f", got {printable(got)}"
-        super().__init__(f"{field} {must}{shown}")
-
-
-def printable(value: object, limit: int = 80) -> str:
-    """A value for a message: no control characters, not longer than `limit`."""
-    text = value if isinstance(value, str) else repr(value)
-    text = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
-    return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
 def static(**options: Any) -> Any:

@@ -34,15 +34,19 @@ def opening(config: Config, key: jax.Array) -> OpenBook:
     return _drawn(config, key) if config.book.path is None else _read(config)
 
 
-def packed(opened: OpenBook, config: Config) -> Book:
-    """All books in shapes that they share, stacked."""
-    book, _, _ = pack(
+def packed(opened: OpenBook, config: Config) -> tuple[Book, list[np.ndarray]]:
+    """All books in shapes that they share, stacked; and the name in every account slot."""
+    book, rows, _ = pack(
         opened.holdings,
         len(opened.markets),
         rest_in_adl=config.book.rest_in_adl,
         dtype=config.simulation.precision,
     )
-    return book
+    names = [
+        np.asarray([every[row] if row >= 0 else "" for row in places], object)
+        for every, places in zip(opened.names, rows, strict=True)
+    ]
+    return book, names
 
 
 def _drawn(config: Config, key: jax.Array) -> OpenBook:

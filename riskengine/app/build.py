@@ -28,6 +28,7 @@ class Question:
 
     key: jax.Array
     books: Book
+    account_names: list[np.ndarray]  # per book and account slot; empty where the slot is
     venue: Venue
     scenario: Scenario
     simulation: Simulation
@@ -55,11 +56,12 @@ def build(config: Config) -> Question:
     opened = books.opening(config, key)
     prices = scenarios.prices(config, opened.markets, seconds)
     scenario, opened = scenarios.build(config, opened, prices, seconds)
-    packed = books.packed(opened, config)
+    packed, names = books.packed(opened, config)
     interest = float(np.mean([open_interest(h, len(opened.markets)).sum() for h in opened.holdings]))
     return Question(
         key=key,
         books=packed,
+        account_names=names,
         venue=build_venue(config.venue, opened.markets, interest),
         scenario=scenario,
         simulation=Simulation(

@@ -185,7 +185,7 @@ class CrashConfig:
 
     probability_down_pct: float = number(80.0, least=0, most=100)
     df: float = number(3.0, above=2, most=1000)
-    drift_pct: float = number(5.0, least=0, most=90)
+    drift_pct: float = number(3.5, least=0, most=90)
     duration_min: float = number(20.0, above=0, most=1440)
     volatility_pct: float = number(0.6, least=0, most=20)  # of a minute
     volatility_after_pct: float = number(0.25, least=0, most=20)

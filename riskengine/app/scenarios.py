@@ -52,7 +52,7 @@ def prices(config: Config, markets: tuple[str, ...], dt: np.ndarray) -> PriceSou
             raise InputError("scenario.path", must, f"{time[0]:g} s to {time[-1]:g} s")
     modelled = tuple(m for m in markets if m not in series)
     return PriceSource(
-        series=series, modelled=modelled, inputs=dict(found.inputs), notes=tuple(found.warnings)
+        series=series, modelled=modelled, inputs={found.path: found.sha256}, notes=tuple(found.warnings)
     )
 
 

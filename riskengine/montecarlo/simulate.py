@@ -55,6 +55,50 @@ class Results:
     def __getitem__(self, name: str) -> np.ndarray:
         return self.metrics[name]
 
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Everything as named arrays, for a file; `of` reads them back."""
+        named = {f"metric.{name}": values for name, values in self.metrics.items()}
+        named |= {f"hit.{name}": values for name, values in self.hits.items()}
+        facts = np.asarray([self.seconds, self.batch, self.devices])
+        return named | {
+            "path": self.path, "book": self.book, "liquidated": self.liquidated, "facts": facts,
+        }  # fmt: skip
+
+    @classmethod
+    def of(cls, arrays: dict[str, np.ndarray]) -> "Results":
+        """What `arrays` gave."""
+        parts: dict[str, dict] = {"metric": {}, "hit": {}}
+        for name, values in arrays.items():
+            kind, _, rest = name.partition(".")
+            if kind in parts:
+                parts[kind][rest] = values
+        seconds, batch, devices = arrays["facts"]
+        return cls(
+            path=arrays["path"],
+            book=arrays["book"],
+            metrics=parts["metric"],
+            hits=parts["hit"],
+            liquidated=arrays["liquidated"],
+            seconds=float(seconds),
+            batch=int(batch),
+            devices=int(devices),
+        )
+
+    @classmethod
+    def join(cls, parts: Sequence["Results"]) -> "Results":
+        """Results of other paths of the same books, one after the other."""
+        first = parts[0]
+        return cls(
+            path=np.concatenate([p.path for p in parts]),
+            book=np.concatenate([p.book for p in parts]),
+            metrics={n: np.concatenate([p.metrics[n] for p in parts]) for n in first.metrics},
+            hits={n: np.concatenate([p.hits[n] for p in parts]) for n in first.hits},
+            liquidated=sum((p.liquidated for p in parts[1:]), first.liquidated),
+            seconds=sum(p.seconds for p in parts),
+            batch=first.batch,
+            devices=first.devices,
+        )
+
 
 Progress = Callable[[int, int], None]  # paths done, paths in all
 

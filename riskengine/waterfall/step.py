@@ -124,7 +124,8 @@ def waterfall(
     stages = [stage(name) for name in venue.stages]
 
     def busy(packed, market, book, venue):
-        return _busy(packing.unpack(packed)[0], book, venue)
+        moving = _busy(packing.unpack(packed)[0], book, venue)
+        return moving & (market.dt > 0)  # in a step of no length nothing happens
 
     def run(packed, market, book, venue):
         state, moved = packing.unpack(packed)

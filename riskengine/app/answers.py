@@ -1,0 +1,258 @@
+"""A study in numbers: estimates with intervals, curves, levels, and the sentence that leads."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from riskengine.app.config import Config
+from riskengine.app.study import Study
+from riskengine.calibration import target
+from riskengine.calibration.target import Target
+from riskengine.montecarlo import estimators
+from riskengine.montecarlo.estimators import Estimate, Sample
+from riskengine.montecarlo.simulate import Results
+
+POINTS = 121  # of the curves
+LOSSES = ("mark", "index", "5min", "60min", "horizon")
+
+
+@dataclass(frozen=True)
+class Answers:
+    """All that is said about a study."""
+
+    estimates: list[Estimate]
+    target: Target | None  # None: a partial book carries no fund target
+    curves: dict[str, np.ndarray]
+    levels: dict[str, np.ndarray]
+    sentence: str
+
+    def __getitem__(self, name: str) -> Estimate:
+        return next(e for e in self.estimates if e.name == name)
+
+
+def answer(study: Study, config: Config) -> Answers:
+    """Everything that the paths of a study can say."""
+    question, results = study.question, study.results
+    random_books = len(question.opened.holdings) > 1
+    sample = Sample(results.book, config.simulation.confidence, random_books)
+    estimates = probabilities(study, sample) + losses(results, sample) + accounts(results, sample)
+    found = None
+    if question.opened.complete:
+        found, more = targets(study, config, sample)
+        estimates += more
+    estimates += checks(study, sample)
+    levels = at_levels(study, config, random_books)
+    curves = fund_curves(study, sample)
+    sentence = lead(study, config, {e.name: e for e in estimates})
+    return Answers(estimates, found, curves, levels, sentence)
+
+
+def probabilities(study: Study, sample: Sample) -> list[Estimate]:
+    """How likely ADL, a dry fund and an unfunded loss are in one crash."""
+    results = study.results
+    events = {
+        "adl_probability": results["intervened"],
+        "depletion_probability": results["depleted"],
+        "unfunded_probability": results["unfunded"] > 0,
+        "deleveraging_probability": results["accounts_deleveraged"] > 0,
+        "social_loss_probability": results["social_loss"] > 0,
+    }
+    both = [
+        estimators.proportion(f"{name}_simulation", hit, sample, total=False)
+        for name, hit in list(events.items())[:2]
+    ]
+    return [estimators.proportion(name, hit, sample) for name, hit in events.items()] + both
+
+
+def losses(results: Results, sample: Sample) -> list[Estimate]:
+    """What winners lose by ADL: ratios of means, conditional on being deleveraged."""
+    hit = results["accounts_deleveraged"] > 0
+    count = int(results["accounts_deleveraged"].sum())
+    loss, equity, profit = results["adl_loss_mark"], results["adl_equity"], results["adl_profit"]
+    found = [
+        estimators.ratio("expected_haircut", loss, equity, sample, hits=count),
+        estimators.ratio("expected_pnl_haircut", loss, profit, sample, hits=count),
+    ]
+    for reference in LOSSES:
+        name = f"adl_loss_{reference}"
+        found.append(estimators.mean(name, results[name], sample, "USD", where=hit))
+        if reference not in ("mark",):
+            part = estimators.ratio(f"haircut_{reference}", results[name], equity, sample, hits=count)
+            found.append(part)
+    deleveraged = results["deleveraged_long"] + results["deleveraged_short"]
+    found.append(estimators.mean("deleveraged", deleveraged, sample, "USD", where=hit))
+    found.append(estimators.mean("naked_delta", results["naked_delta"], sample, "USD", where=hit))
+    for name in ("bad_debt", "fund_draw", "social_loss", "unfunded", "vault_profit", "excess_draw"):
+        found.append(estimators.mean(name, results[name], sample, "USD"))
+    for name in ("liquidated_long", "liquidated_short", "takeover"):
+        found.append(estimators.mean(name, results[name], sample, "USD"))
+    return found
+
+
+def accounts(results: Results, sample: Sample) -> list[Estimate]:
+    """What single accounts meet."""
+    hits, number = results.hits, results.liquidated.shape[1]
+    paths = np.full(sample.paths, float(number))
+    solvent = hits["equity"] > 0
+    haircut = hits["adl_loss"][solvent] / hits["equity"][solvent]
+    per_hit = _account_quantile(haircut, hits["path"][solvent], results, sample)
+    hit_share = estimators.ratio(
+        "accounts_hit", results["accounts_deleveraged"], paths, sample, hits=len(hits["path"])
+    )
+    liquidated = estimators.ratio(
+        "accounts_liquidated", results["accounts_liquidated"], paths, sample,
+        hits=int(results["accounts_liquidated"].sum()),
+    )  # fmt: skip
+    bankrupted = estimators.mean("winner_bankrupted", results["winner_bankrupted"], sample, "accounts")
+    return [per_hit, hit_share, liquidated, bankrupted]
+
+
+def _account_quantile(haircut, path, results: Results, sample: Sample) -> Estimate:
+    """The 99th percentile of the haircut of one deleveraged account, with books as clusters."""
+    name, unit = "haircut_p99", "fraction"
+    if len(haircut) < 100:
+        note = f"{len(haircut)} deleveraged accounts cannot carry a 99th percentile"
+        return Estimate(name, None, None, None, sample.level, len(haircut), 0, "order statistic", unit, note)
+    row = {int(p): int(b) for p, b in zip(results.path, results.book, strict=True)}
+    book = np.asarray([row[int(p)] for p in path])
+    each = Sample(book, sample.level, sample.random_books)
+    return estimators.quantile(name, haircut, 0.01, each, unit)
+
+
+def targets(study: Study, config: Config, sample: Sample) -> tuple[Target, list[Estimate]]:
+    """The fund that keeps ADL, and the fund that keeps depletion, as rare as asked for."""
+    results, asked = study.results, config.target
+    adl = target.fund_target("fund_target", results["adl_required_fund"], asked.adl_probability, sample)
+    dry = target.fund_target(
+        "fund_target_depletion", results["required_fund"], asked.depletion_probability, sample
+    )
+    paths = Estimate(
+        "paths_needed", adl.paths_well_known, None, None, sample.level, sample.paths, None,
+        "design effect", "paths",
+        f"for a relative standard error of 10 % of {asked.adl_probability:g}; "
+        f"{adl.paths_for_limit} for an upper limit to exist; design effect {adl.design_effect:.1f}",
+    )  # fmt: skip
+    within, between = estimators.spread(results["adl_required_fund"] > study.capital, sample)
+    parts = [
+        Estimate(f"adl_probability_sd_{which}", sd, None, None, sample.level, sample.paths, None,
+                 "analysis of variance", "probability")
+        for which, sd in (("within_books", within), ("between_books", between))
+    ]  # fmt: skip
+    return adl, [adl.estimate, adl.simulation, dry.estimate, dry.simulation, paths, *parts]
+
+
+def checks(study: Study, sample: Sample) -> list[Estimate]:
+    """What tells whether the numbers may be used: ledger, leftover, time step."""
+    results = study.results
+    worst = float(np.maximum(results["ledger_cash"], results["ledger_size"]).max())
+    found = [
+        Estimate("ledger_residual", worst, None, None, sample.level, len(results), None, "maximum",
+                 "share of gross"),
+        Estimate("leftover", float(np.abs(results["leftover"]).max()), None, None, sample.level,
+                 len(results), int(np.sum(results["leftover_notional"] > 0)), "maximum", "USD",
+                 "inventory left at the horizon, marked at its exit price"),
+    ]  # fmt: skip
+    if study.refined is not None:
+        count = len(study.refined)
+        first = Sample(sample.book[:count], sample.level, sample.random_books)
+        exceed = max(0.05, RELIABLE / count)
+        found.append(target.difference(
+            "fund_target_dt_difference", study.refined["adl_required_fund"],
+            results["adl_required_fund"][:count], exceed, first,
+        ))  # fmt: skip
+    return found
+
+
+RELIABLE = 10  # paths beyond the quantile at which the two time steps are compared
+
+
+def fund_curves(study: Study, sample: Sample) -> dict[str, np.ndarray]:
+    """P(ADL | F) and P(depleted | F) on a grid of F, with bands and hits; unfunded at levels only."""
+    results = study.results
+    needs = {"adl_probability": "adl_required_fund", "depletion_probability": "required_fund"}
+    finite = np.concatenate([results[n][np.isfinite(results[n])] for n in needs.values()])
+    top = max(float(finite.max()), study.capital, 1.0)
+    bottom = max(1e-6 * study.question.open_interest, 1.0)
+    capital = np.concatenate([[0.0], np.geomspace(min(bottom, 0.5 * top), 1.02 * top, POINTS - 1)])
+    capital = np.unique(np.append(capital, study.capital))
+    columns = {"capital": capital}
+    for name, need in needs.items():
+        for part, values in estimators.curve(results[need], capital, sample).items():
+            columns[name if part == "probability" else f"{name}_{part}"] = values
+    return columns
+
+
+def at_levels(study: Study, config: Config, random_books: bool) -> dict[str, np.ndarray]:
+    """What happens beyond the first intervention, simulated at each level of F."""
+    rows: dict[str, list[float]] = {}
+    for capital, results in sorted(study.levels.items()):
+        sample = Sample(results.book, config.simulation.confidence, random_books)
+        own = study.results
+        row = {"capital": capital, "paths": len(results)}
+        expected = own["adl_required_fund"][: len(results)] > capital
+        row["adl_flags_equal"] = float(np.array_equal(results["intervened"], expected))
+        dry = own["required_fund"][: len(results)] > capital
+        row["depleted_flags_equal"] = float(np.array_equal(results["depleted"], dry))
+        events = {
+            "adl_probability": results["intervened"],
+            "depletion_probability": results["depleted"],
+            "unfunded_probability": results["unfunded"] > 0,
+        }
+        found = [estimators.proportion(name, hit, sample) for name, hit in events.items()]
+        found += [e for e in losses(results, sample) if e.name in REPORTED]
+        for e in found:
+            for part in ("value", "low", "high"):
+                number = getattr(e, part)
+                key = e.name if part == "value" else f"{e.name}_{part}"
+                row[key] = np.nan if number is None else number
+            row[f"{e.name}_hits"] = -1 if e.hits is None else e.hits
+        for key, value in row.items():
+            rows.setdefault(key, []).append(value)
+    return {key: np.asarray(values) for key, values in rows.items()}
+
+
+REPORTED = ("expected_haircut", "adl_loss_mark", "deleveraged", "social_loss", "unfunded")
+
+
+def lead(study: Study, config: Config, found: dict[str, Estimate]) -> str:
+    """The answer in one sentence, with its interval."""
+    question, venue = study.question, config.venue
+    adl, dry = found["adl_probability"], found["depletion_probability"]
+    level = f"{100 * adl.level:g} %"
+    share = 100 * study.capital / question.open_interest
+    text = (
+        f"In a simulated crash {venue.title or venue.name} deleverages winners with probability "
+        f"{percent(adl)} and its fund of {usd(study.capital)} ({share:.3g} % of open interest) runs dry "
+        f"with probability {percent(dry)} ({level} intervals)"
+    )
+    if not question.opened.complete:
+        return text + "; the book is partial, so there is no fund target."
+    aim = found["fund_target"]
+    exceed = f"{100 * config.target.adl_probability:g} %"
+    if aim.value is None:
+        return text + f"; no fund target for an ADL probability of {exceed}: {aim.note}."
+    high = usd(aim.high) if aim.high is not None else "unbounded"
+    part = 100 * aim.value / question.open_interest
+    return text + (
+        f"; to keep ADL below {exceed} it needs {usd(aim.value)} ({part:.3g} % of open interest; "
+        f"{usd(aim.low)} to {high})."
+    )
+
+
+def percent(e: Estimate) -> str:
+    """A probability with its interval."""
+    if e.value is None:
+        return "unknown"
+    if e.hits == 0:
+        return f"0 of {e.n} (≤ {100 * (e.high or 0):.2g} %)"
+    return f"{100 * e.value:.3g} % ({100 * (e.low or 0):.3g}–{100 * (e.high or 0):.3g} %)"
+
+
+def usd(x: float | None) -> str:
+    """Dollars for people."""
+    if x is None or not np.isfinite(x):
+        return "unknown"
+    for size, name in ((1e9, "bn"), (1e6, "M"), (1e3, "k")):
+        if abs(x) >= size:
+            return f"{x / size:.3g} {name} USD"
+    return f"{x:.3g} USD"

@@ -1,0 +1,62 @@
+"""The same as the command line, from Python."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from riskengine.app import answers, build, configure, device, parquet, study, validate
+from riskengine.app.answers import Answers
+from riskengine.app.build import Question
+from riskengine.app.config import Config
+from riskengine.app.study import Study
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A question with the configuration that it came from."""
+
+    config: Config
+    specs: Question
+
+
+def question(*overrides: str) -> Asked:
+    """The specs that `riskengine OVERRIDES` would run. Raises `InputError` for wrong input."""
+    config = configure.load(overrides)
+    validate.check(config)
+    device.prepare(config.simulation)
+    return Asked(config, build.build(config))
+
+
+def simulate(asked: Asked, paths: int | None = None) -> Study:
+    """Simulate the paths, at the venue's fund and without a limit, and at six levels of F."""
+    settings = asked.config.simulation
+    ids = np.arange(settings.paths if paths is None else paths)
+    results = study.at_fund(asked.specs, ids, settings.batch)
+    return Study(
+        question=asked.specs,
+        results=results,
+        levels=study.at_levels(asked.specs, results, settings.level_paths, settings.batch),
+        refined=study.refined(asked.specs, min(settings.refine_paths, len(ids)), ids, settings.batch),
+    )
+
+
+def estimate(found: Study, asked: Asked) -> Answers:
+    """Estimates with intervals, curves over F, and the answer in a sentence."""
+    return answers.answer(found, asked.config)
+
+
+def load(folder: str | Path) -> dict:
+    """The tables of a run folder as pandas frames: paths, hits, accounts, curves, levels."""
+    import pandas
+
+    tables = {}
+    for file in sorted(Path(folder).iterdir()):
+        if file.suffix == ".parquet":
+            tables[file.stem] = pandas.DataFrame(parquet.read(file))
+        elif file.suffix == ".csv":
+            tables[file.stem] = pandas.read_csv(file)
+    return tables
+
+
+__all__ = ["Asked", "estimate", "load", "question", "simulate"]

@@ -1,0 +1,70 @@
+"""Which machine the paths run on; set before jax wakes up."""
+
+import os
+
+from riskengine.app.config import SimulationConfig
+
+CORES_MAX = 64
+FLAG = "--xla_cpu_multi_thread_eigen=false"  # cores work on different paths, not on the same one
+
+
+class NoDevice(RuntimeError):
+    """The device that was asked for is not there."""
+
+    exit_code = 3
+
+
+def prepare(config: SimulationConfig) -> None:
+    """Make every core a device of its own, and refuse a GPU that does not exist.
+
+    Must be called before jax has touched a device; later it changes nothing.
+    """
+    flags = os.environ.get("XLA_FLAGS", "")
+    if "xla_cpu_multi_thread_eigen" not in flags:
+        os.environ["XLA_FLAGS"] = f"{flags} {FLAG}".strip()
+    if config.device == "cpu":
+        os.environ["JAX_PLATFORMS"] = "cpu"
+    import jax
+
+    if os.environ.get("JAX_DISABLE_JIT", "").lower() in ("1", "true", "yes"):
+        raise NoDevice("JAX_DISABLE_JIT must not be set: results differ in their last bits")
+    if "xla_force_host_platform_device_count" not in flags:
+        try:
+            jax.config.update("jax_num_cpu_devices", min(cores(), CORES_MAX))
+        except RuntimeError:
+            pass  # jax is awake already: a notebook, or a second job of a sweep
+    try:
+        platform = jax.default_backend()
+    except RuntimeError as error:
+        line = str(error).splitlines()[0]
+        raise NoDevice(f"JAX_PLATFORMS={os.environ.get('JAX_PLATFORMS', '')}: {line}") from None
+    if config.device == "gpu" and platform != "gpu":
+        raise NoDevice(f"simulation.device is gpu, but jax finds only {platform}; use simulation.device=cpu")
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def facts() -> dict:
+    """What a result depends on: device, precision, versions."""
+    import platform
+
+    import jax
+    import jaxlib
+    import numpy
+
+    devices = jax.local_devices()
+    return {
+        "platform": devices[0].platform,
+        "device": devices[0].device_kind,
+        "devices": len(devices),
+        "jax": jax.__version__,
+        "jaxlib": jaxlib.__version__,
+        "numpy": numpy.__version__,
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+    }

@@ -1,0 +1,192 @@
+"""Figures for people: what a fund of a given size leaves of the risk.
+
+altair describes the picture and vl-convert draws it, without a browser and without the network.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from riskengine.app.canvas import GREY, HEIGHT, INK, WIDTH, Canvas, percent, width
+
+# Colours of Okabe and Ito: different to every eye, and one darker than the other in print.
+# The first line is wider, so that both are seen where they coincide.
+CURVES = {
+    "adl_probability": ("#D55E00", 3.2, ["P(ADL | F)", "auto-deleveraging begins"]),
+    "depletion_probability": ("#0072B2", 2.0, ["P(depleted | F)", "the fund runs dry"]),
+}
+HITS_MIN = 10  # paths beyond a capital that it takes to speak of its probability
+NOTE = (
+    "Bands: {level} confidence, simulation error only. "
+    f"Dotted: fewer than {HITS_MIN} paths beyond F, too few to rely on."
+)
+MARGIN = 1.35  # the plot is wider than what matters most in it
+ABOVE = -18.0  # pixels from the frame up to the words over it
+FAR = 3.0  # a capital that many times beyond all else is pointed at
+
+
+@dataclass(frozen=True)
+class Target:
+    """Capital F*(ε) at which a curve falls to the probability ε, with its interval; USD."""
+
+    curve: str
+    probability: float
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A falling curve: columns of capital, probability and its interval."""
+
+    name: str
+    columns: np.ndarray
+    carried: int  # points with enough paths beyond them; at least one
+    above: bool  # its words go above it, those of the other curve below
+
+    def at(self, capital: float) -> float:
+        """Probability at a capital; NaN beyond the last point."""
+        return float(np.interp(capital, self.columns[0], self.columns[1], right=math.nan))
+
+    def edge(self, capital: float, above: bool) -> float:
+        """The upper or lower end of the interval at a capital."""
+        return float(np.interp(capital, self.columns[0], self.columns[3 if above else 2]))
+
+    def carries(self, capital: float) -> bool:
+        """Is the probability at a capital a number to print, or only its upper end?"""
+        return self.carried > 1 and capital <= float(self.columns[0, self.carried - 1])
+
+
+def curves(
+    data: dict[str, np.ndarray],
+    answer: str,
+    capital: float,
+    open_interest: float,
+    target: Target | None = None,
+    level: float = 0.95,
+) -> tuple[str, bytes]:
+    """Probabilities against first-loss capital, as SVG and PNG; `answer` is the title.
+
+    `data` has `capital` in USD, ascending, and for each of `CURVES` its name, `name_low`,
+    `name_high` and `name_hits`, the paths beyond that capital. Where fewer than ten are, the sample
+    cannot carry the curve and it is dotted.
+    """
+    if target and not math.isfinite(target.value):
+        target = None
+    drawn = _read(data)
+    canvas = Canvas(_right_edge(drawn, capital, target), _floor(drawn, target), open_interest)
+    for curve in drawn:
+        _draw_curve(canvas, curve)
+    _draw_capital(canvas, drawn, capital)
+    for curve in drawn:
+        if target and target.curve == curve.name:
+            _draw_target(canvas, curve, target, percent(level))
+    for curve in drawn:
+        _draw_name(canvas, curve)
+    return canvas.rendered(answer, NOTE.format(level=percent(level)))
+
+
+def _read(data: dict[str, np.ndarray]) -> list[Curve]:
+    """The curves of a table, without points that are not numbers."""
+    upper = max(CURVES, key=lambda name: np.nansum(data[name]))
+    read = []
+    for name in CURVES:
+        ends = ("", "_low", "_high", "_hits")
+        rows = np.stack([data["capital"], *(data[name + end] for end in ends)]).astype(float)
+        rows = rows[:, np.isfinite(rows).all(axis=0)]
+        enough = np.flatnonzero(rows[4] >= HITS_MIN)
+        carried = int(enough[-1]) + 1 if len(enough) else 1
+        read.append(Curve(name, rows[:4], carried, name == upper))
+    return [curve for curve in read if curve.columns.size]
+
+
+def _right_edge(drawn: list[Curve], capital: float, target: Target | None) -> float:
+    """Capital at the right edge: room for the marks, and for the curves as far as they carry."""
+    carried = max((float(c.columns[0, c.carried - 1]) for c in drawn), default=0.0)
+    marks = [target.value, target.high] if target else [0.0]
+    needed = max(mark for mark in marks if math.isfinite(mark))
+    if capital <= FAR * max(carried, needed) or not (carried or needed):
+        needed = max(needed, capital)
+    edge = max(needed, min(carried, 2.0 * needed)) if needed > 0 else carried
+    return MARGIN * edge if edge > 0 and math.isfinite(edge) else 1.0
+
+
+def _floor(drawn: list[Curve], target: Target | None) -> float:
+    """Power of ten below every probability that is drawn."""
+    values = np.concatenate([c.columns[[1, 3]].ravel() for c in drawn] or [np.ones(1)])
+    least = np.min(values[values > 0], initial=target.probability if target else 0.1)
+    return 10.0 ** math.floor(math.log10(0.8 * least))
+
+
+def _draw_curve(canvas: Canvas, curve: Curve) -> None:
+    """A line in its band: solid as far as the sample carries it, then dotted and lighter."""
+    (colour, wide, _), last = CURVES[curve.name], curve.carried
+    capital, probability, low, high = curve.columns
+    for part, opacity, style in (
+        (slice(last), 0.2, {"strokeWidth": wide}),
+        (slice(last - 1, None), 0.09, {"strokeWidth": 0.7 * wide, "strokeDash": [2, 3]}),
+    ):
+        canvas.band(capital[part], low[part], high[part], color=colour, opacity=opacity)
+        canvas.line(capital[part], probability[part], color=colour, **style)
+
+
+def _draw_capital(canvas: Canvas, drawn: list[Curve], capital: float) -> None:
+    """What the venue has, and what it gets for it."""
+    if not math.isfinite(capital):
+        return
+    words = f"the venue's capital: {canvas.amount(capital)}"
+    if capital > canvas.capital_max:
+        canvas.text([f"{words} →"], WIDTH, ABOVE, "right", INK)
+        return
+    x, half = canvas.x(capital), width([words]) / 2
+    canvas.text([words], min(max(x, half), WIDTH - half), ABOVE, "center", INK)
+    canvas.rule((x, -3.0), (x, HEIGHT), color=INK, strokeWidth=1.4)
+    canvas.taken.append((x - 4.0, 0.0, x + 4.0, HEIGHT))
+    for curve in drawn:
+        p, colour = curve.at(capital), CURVES[curve.name][0]
+        if p > 0:
+            canvas.dot(x, canvas.y(p), colour)
+        most = f"≤ {percent(curve.edge(capital, above=True), 2)}"
+        words = percent(p, 2) if curve.carries(capital) else most
+        if not math.isnan(p):
+            canvas.beside([words], *_place(canvas, curve, capital, curve.above), colour)
+
+
+def _draw_target(canvas: Canvas, curve: Curve, target: Target, level: str) -> None:
+    """What it would take, with its interval."""
+    y, low, high = canvas.y(target.probability), canvas.x(target.low), canvas.x(target.high)
+    canvas.rule((0.0, y), (low, y), color=GREY, strokeDash=[5, 3])
+    canvas.rule((low, y), (high, y), color=INK, strokeWidth=3)
+    canvas.dot(canvas.x(target.value), y, INK)
+    canvas.taken.append((0.0, y - 3.0, high, y + 3.0))
+    most = canvas.share(target.high) if math.isfinite(target.high) else "unknown"
+    words = [
+        f"F*({percent(target.probability)}) = {canvas.amount(target.value)}",
+        f"{level} interval {canvas.share(target.low)} to {most}",
+    ]
+    end = target.high if curve.above else target.low
+    canvas.beside(words, *_place(canvas, curve, end, curve.above), INK)
+
+
+def _draw_name(canvas: Canvas, curve: Curve) -> None:
+    """The name of a curve beside its band, where there is most room."""
+    colour, _, words = CURVES[curve.name]
+    everywhere, counting = curve.columns[0], curve.columns[0, : curve.carried]
+    # Best is its own side of the part that counts; then all of it; then the other side.
+    for capitals, above in (
+        (counting, curve.above),
+        (everywhere, curve.above),
+        (everywhere, not curve.above),
+    ):
+        places = [_place(canvas, curve, capital, above) for capital in capitals]
+        best = max(places, key=lambda place: canvas.room(words, *place))
+        if canvas.room(words, *best) > 0:
+            break
+    canvas.beside(words, *best, colour)
+
+
+def _place(canvas: Canvas, curve: Curve, capital: float, above: bool) -> tuple[float, float, bool]:
+    """A point of the edge of a band, in pixels, for words above or below it."""
+    return canvas.x(capital), canvas.y(curve.edge(capital, above)), above

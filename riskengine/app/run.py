@@ -1,0 +1,237 @@
+"""Build → simulate → estimate → write: the main job."""
+
+import contextlib
+import dataclasses
+import signal
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import riskengine
+from riskengine.app import answers, build, device, shadow, store, study, tables
+from riskengine.app.answers import Answers
+from riskengine.app.build import Question
+from riskengine.app.config import Config
+from riskengine.app.shadow import Shadow
+from riskengine.app.show import Screen
+from riskengine.app.study import Study
+from riskengine.errors import InputError
+from riskengine.montecarlo.simulate import CPU_BATCH, GPU_BATCH, Results
+
+NOT_IN_KEY = ("runs", "name")  # where a run lies, not what it is
+
+
+class Broken(RuntimeError):
+    """An invariant failed: the numbers of this run must not be used."""
+
+    exit_code = 4
+
+
+class Interrupted(BaseException):
+    """The user or the system asked to stop."""
+
+    def __init__(self, number: int):
+        self.exit_code = 128 + number
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A run that is done."""
+
+    folder: Path
+    sentence: str
+    headline: dict[str, Any]  # name → value, for the table of a sweep
+
+
+def run(config: Config, screen: Screen, command: str = "") -> Outcome:
+    """Run what the configuration asks for, or find it done, and say what came out."""
+    store.checked(config.name)
+    device.prepare(config.simulation)
+    question = build.build(config)
+    screen.opening(config, question)
+    resolved = dataclasses.asdict(config)
+    version = f"{riskengine.__version__} {device.facts()['platform']} {device.facts()['jaxlib']}"
+    asked = {name: value for name, value in resolved.items() if name not in NOT_IN_KEY}
+    asked["simulation"] = {k: v for k, v in asked["simulation"].items() if k != "batch"}
+    key = store.run_key(asked, question.inputs, version)
+    with store.open_run(Path(config.runs), config.name, key) as folder, stoppable():
+        if folder.manifest:
+            return _done_before(folder, screen)
+        try:
+            return _compute(config, question, folder, screen, resolved, command)
+        except Interrupted:
+            folder.interrupt({"command": command})
+            raise
+
+
+def _done_before(folder: store.RunFolder, screen: Screen) -> Outcome:
+    manifest = folder.manifest or {}
+    screen.note(f"this run was done before: {folder.folder}")
+    screen.say(manifest["answer"])
+    screen.last(manifest["answer"])
+    return Outcome(folder.folder, manifest["answer"], manifest["headline"])
+
+
+def _compute(
+    config: Config, question: Question, folder: store.RunFolder, screen: Screen, resolved, command: str
+) -> Outcome:
+    began = time.monotonic()
+    found, seconds = simulate(config, question, folder, screen)
+    bad = study.violations(found.results)
+    for beside in [*found.levels.values(), *([found.refined] if found.refined else [])]:
+        bad += study.violations(beside)
+    if bad:
+        raise Broken("; ".join(bad))
+    second = _second_opinion(config, question, screen, time.monotonic() - began)
+    answered = answers.answer(found, config)
+    facts = _facts(config, found, answered, second, seconds, time.monotonic() - began)
+    tables.write(folder, config, found, answered, second, facts, resolved)
+    headline = tables.headline(answered)
+    manifest = {
+        "answer": answered.sentence,
+        "headline": headline,
+        "command": command,
+        "run": facts,
+        "notes": notes(config, found) + folder.notes,
+    }
+    screen.answer(config, found, answered, second, facts, folder.folder)
+    for note in manifest["notes"]:
+        screen.note(note)
+    folder.finish(manifest)
+    screen.last(answered.sentence)
+    return Outcome(folder.folder, answered.sentence, headline)
+
+
+def simulate(
+    config: Config, question: Question, folder: store.RunFolder, screen: Screen
+) -> tuple[Study, float]:
+    """All runs of a study; shards that an earlier process left are used again."""
+    asked, kept, seconds = config.simulation, {}, 0.0
+    for shard in folder.load_shards():
+        kept[shard.first, shard.count] = shard.arrays
+    gpu = device.facts()["platform"] != "cpu"
+    batch = asked.batch or (GPU_BATCH if gpu else CPU_BATCH)
+    parts = []
+    with screen.progress(asked) as progress:
+        for paths in study.shards(asked.paths, study.shard_size(question, batch)):
+            arrays = kept.get((int(paths[0]), len(paths)))
+            if arrays is None:
+                part = study.at_fund(question, paths, asked.batch, progress)
+                folder.save_shard(int(paths[0]), len(paths), part.arrays())
+            else:
+                part = Results.of(arrays)
+                progress("from an earlier start", len(paths), len(paths))
+            parts.append(part)
+        results = Results.join(parts)
+        levels = study.at_levels(question, results, asked.level_paths, asked.batch, progress)
+        finer = study.refined(question, asked.refine_paths, results.path, asked.batch, progress)
+    seconds = sum(part.seconds for part in parts)
+    return Study(question, results, levels, finer), seconds
+
+
+def _second_opinion(config: Config, question: Question, screen: Screen, elapsed: float) -> list[Shadow]:
+    """The reference engine on a few paths; it must agree in float64."""
+    asked = config.simulation
+    if not asked.shadow_paths:
+        return []
+    found = shadow.check(
+        question, asked.shadow_paths, asked.paths, shadow.SHARE * elapsed, asked.batch
+    )
+    for one in found:
+        if one.difference > shadow.TOLERANCE[asked.precision] and asked.precision == "float64":
+            raise Broken(
+                f"the two engines disagree on path {one.path} within {one.steps} steps: "
+                f"{one.metric} by {one.difference:.2g} of gross"
+            )
+    return found
+
+
+def _facts(config, found: Study, answered: Answers, second, seconds: float, elapsed: float) -> dict:
+    """What a reader must know to judge the numbers or to repeat them."""
+    results = found.results
+    steps = int(found.question.simulation.dt.shape[0])
+    return device.facts() | {
+        "riskengine": riskengine.__version__,
+        "precision": config.simulation.precision,
+        "seed": config.simulation.seed,
+        "paths": len(results),
+        "steps": steps,
+        "books": len(found.question.opened.holdings),
+        "accounts": int(found.question.books.layout.number_of_accounts),
+        "markets": list(found.question.markets),
+        "open_interest_usd": found.question.open_interest,
+        "fund_usd": found.capital,
+        "batch": results.batch,
+        "simulation_seconds": round(seconds, 2),
+        "elapsed_seconds": round(elapsed, 2),
+        "ledger_residual": answered["ledger_residual"].value,
+        "shadow": [dataclasses.asdict(one) for one in second],
+        "inputs": found.question.inputs,
+    }
+
+
+def notes(config: Config, found: Study) -> list[str]:
+    """What a reader of the numbers should be warned of."""
+    question = found.question
+    said = list(question.opened.notes)
+    coarse = max(p.dt_s for p in config.simulation.grid)
+    if coarse > config.venue.dt_max_s:
+        said.append(f"steps of {coarse:g} s are longer than the {config.venue.dt_max_s:g} s of this preset")
+    if question.prices:
+        said += list(question.prices.notes) + [_modelled(question)]
+    if "inventory" in config.venue.triggers:
+        said.append(
+            "the inventory rule can bind before the fund is dry: the depletion curve holds until "
+            "the first intervention, levels.csv after it"
+        )
+    return said
+
+
+def _modelled(question: Question) -> str:
+    """Markets without recorded prices, with the notional that they cover."""
+    assert question.prices
+    held = question.opened.holdings[0]
+    gross = np.bincount(held.market, np.abs(held.size), minlength=len(question.markets))
+    missing = [question.markets.index(m) for m in question.prices.modelled]
+    share = 100 * gross[missing].sum() / gross.sum()
+    largest = sorted(missing, key=lambda m: -gross[m])[:8]
+    listed = ", ".join(f"{question.markets[m]} {answers.usd(gross[m])}" for m in largest)
+    return (
+        f"{len(missing)} markets without prices are modelled, {share:.1f} % of notional "
+        f"({answers.usd(float(gross[missing].sum()))} long and short): {listed}"
+        + (" …" if len(missing) > 8 else "")
+    )
+
+
+@contextlib.contextmanager
+def stoppable() -> Iterator[None]:
+    """Ctrl-C and SIGTERM end the run at the next batch; a second one ends it at once."""
+
+    def stop(number: int, _frame: object) -> None:
+        for name in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(name, signal.SIG_DFL)
+        raise Interrupted(number)
+
+    before = {}
+    with contextlib.suppress(ValueError):  # only the main thread may set handlers
+        for name in (signal.SIGINT, signal.SIGTERM):
+            before[name] = signal.signal(name, stop)
+    try:
+        yield
+    finally:
+        with contextlib.suppress(ValueError):
+            for name, handler in before.items():
+                signal.signal(name, handler)
+
+
+def must_be_known(task: str) -> None:
+    """Tasks of this version."""
+    if task not in TASKS:
+        raise InputError("task", f"must be one of {', '.join(TASKS)}", task)
+
+
+TASKS = {"run": run, "replay": run}

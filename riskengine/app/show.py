@@ -1,0 +1,174 @@
+"""What a run says on the terminal: results on standard output, progress and notes on standard error."""
+
+import contextlib
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TextIO
+
+from riskengine.app.answers import Answers, percent, usd
+from riskengine.app.build import Question
+from riskengine.app.config import Config, SimulationConfig
+from riskengine.app.shadow import Shadow
+from riskengine.app.study import Study
+from riskengine.montecarlo.estimators import Estimate
+
+PLAIN_EVERY = 10.0  # s between lines of progress where there is no terminal
+
+
+class Screen:
+    """Where a run talks to: coloured on a terminal, plain lines in a pipe."""
+
+    def __init__(self, out: TextIO | None = None, err: TextIO | None = None):
+        self.out, self.err = out or sys.stdout, err or sys.stderr
+
+    def say(self, text: str) -> None:
+        print(_safe(text, self.out), file=self.out, flush=True)
+
+    def note(self, text: str) -> None:
+        print(_safe(f"note: {text}", self.err), file=self.err, flush=True)
+
+    def last(self, sentence: str) -> None:
+        """The last line of standard output repeats the answer."""
+        self.say("")
+        self.say(sentence)
+
+    def opening(self, config: Config, question: Question) -> None:
+        """What is about to run."""
+        shape = question.books.layout
+        self.note(
+            f"{config.name}: {config.simulation.paths} paths x {question.simulation.dt.shape[0]} steps, "
+            f"{len(question.opened.holdings)} books of {shape.number_of_accounts} accounts and "
+            f"{shape.number_of_positions} positions in {len(question.markets)} markets; the first "
+            "batch compiles the program"
+        )
+
+    @contextlib.contextmanager
+    def progress(self, asked: SimulationConfig) -> Iterator[Callable[[str, int, int], None]]:
+        """Progress with time left: a bar on a terminal, a line now and then elsewhere."""
+        if self.err.isatty():
+            with self._bar() as told:
+                yield told
+        else:
+            yield self._lines()
+
+    @contextlib.contextmanager
+    def _bar(self):
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+        columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total} paths"),
+                   TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn())  # fmt: skip
+        with Progress(*columns, console=Console(file=self.err), transient=True) as bar:
+            tasks: dict[str, int] = {}
+
+            def told(what: str, done: int, total: int) -> None:
+                if what not in tasks:
+                    tasks[what] = bar.add_task(what, total=total)
+                bar.update(tasks[what], completed=done, total=total)  # pyright: ignore[reportArgumentType]
+
+            yield told
+
+    def _lines(self) -> Callable[[str, int, int], None]:
+        said, began = [time.monotonic()], [("", 0.0)]
+
+        def told(what: str, done: int, total: int) -> None:
+            now = time.monotonic()
+            if began[0][0] != what or done == 0:
+                began[0] = (what, now)
+            if now - said[0] < PLAIN_EVERY and done < total:
+                return
+            spent = now - began[0][1]
+            left = f", about {spent / done * (total - done):.0f} s left" if 0 < done < total else ""
+            print(f"{what}: {done} of {total} paths{left}", file=self.err, flush=True)
+            said[0] = now
+
+        return told
+
+    def answer(
+        self, config: Config, study: Study, answers: Answers, second: list[Shadow], facts: dict, folder: Path
+    ) -> None:
+        """The answer, then what it rests on."""
+        self.say(answers.sentence)
+        self.say("")
+        self._table(answers)
+        for line in summary(study, answers, second, facts):
+            self.say(line)
+        self.say(f"written to {folder}")
+
+    def _table(self, answers: Answers) -> None:
+        from rich import box
+        from rich.console import Console
+        from rich.table import Table
+        from rich.text import Text
+
+        table = Table(box=box.SIMPLE, pad_edge=False)
+        for name, side in (("estimate", "left"), ("value", "right"), ("interval", "right"),
+                           ("hits", "right"), ("n", "right"), ("note", "left")):  # fmt: skip
+            table.add_column(name, justify=side, overflow="fold")
+        for e in answers.estimates:
+            if e.name in SHOWN:
+                table.add_row(*(Text(cell) for cell in row(e)))
+        width = None if self.out.isatty() else 132
+        Console(file=self.out, width=width, highlight=False).print(table)
+
+
+SHOWN = (
+    "adl_probability", "depletion_probability", "unfunded_probability", "fund_target",
+    "fund_target_depletion", "expected_haircut", "expected_pnl_haircut", "haircut_p99", "accounts_hit",
+    "adl_loss_mark", "adl_loss_index", "adl_loss_5min", "adl_loss_60min", "adl_loss_horizon",
+    "winner_bankrupted", "social_loss", "unfunded", "vault_profit", "excess_draw", "leftover",
+    "fund_target_dt_difference",
+)  # fmt: skip
+
+
+def row(e: Estimate) -> list[str]:
+    """One estimate as cells."""
+    return [e.name, shown(e, e.value), f"{shown(e, e.low)} – {shown(e, e.high)}",
+            "" if e.hits is None else str(e.hits), str(e.n), e.note]  # fmt: skip
+
+
+def shown(e: Estimate, x: float | None) -> str:
+    """A number in its unit."""
+    if x is None:
+        return "–"
+    if e.unit == "USD":
+        return usd(x)
+    if e.unit in ("probability", "fraction"):
+        return f"{100 * x:.3g} %"
+    return f"{x:.4g}"
+
+
+def summary(study: Study, answers: Answers, second: list[Shadow], facts: dict) -> list[str]:
+    """Level checks, the two engines, and the run's facts."""
+    lines = []
+    levels = answers.levels
+    if levels:
+        equal = bool(levels["adl_flags_equal"].all())
+        text = "equal" if equal else "NOT equal (a rule binds that reads the fund otherwise)"
+        lines.append(
+            f"levels: first interventions of {int(levels['paths'][0])} paths at {len(levels['capital'])} "
+            f"levels of F {text} to the curve, path by path"
+        )
+    if second:
+        worst = max(one.difference for one in second)
+        steps = sum(one.steps for one in second)
+        lines.append(
+            f"second opinion: {len(second)} paths, {steps} steps, largest difference {worst:.1e} of gross"
+        )
+    lines.append(
+        f"run: {facts['paths']} paths, seed {facts['seed']}, {facts['precision']} on {facts['devices']} x "
+        f"{facts['device']}, jax {facts['jax']}; ledger residual {facts['ledger_residual']:.1e} of gross; "
+        f"{facts['elapsed_seconds']:.0f} s"
+    )
+    return lines
+
+
+def _safe(text: str, stream: TextIO) -> str:
+    """Text that the stream's encoding can carry."""
+    encoding = getattr(stream, "encoding", None) or "utf-8"
+    return text.encode(encoding, "replace").decode(encoding)
+
+
+__all__ = ["Screen", "percent", "usd"]
