@@ -22,6 +22,7 @@ from riskengine.montecarlo.keys import Stream
 from riskengine.montecarlo.simulate import quotes_of, simulate
 from riskengine.specs.scenario import Replay
 from riskengine.types import compiled
+from riskengine.waterfall import margin
 
 SHARE = 0.05  # of the run's time
 TOLERANCE = {"float64": 1e-9, "float32": 1e-3}  # of gross
@@ -60,7 +61,12 @@ def compare(question: Question, path: int, ends: float = np.inf, batch: int | No
     """One path in both engines, until `ends` of the monotonic clock at the latest."""
     books = len(question.opened.holdings)
     book = jax.tree.map(lambda x: x[path % books], question.books)
-    quotes = jax.device_get(_quotes(question.key, jnp.uint32(path), book, question))
+    quotes = jax.device_get(
+        _quotes_program()(
+            question.key, jnp.uint32(path), book, question.venue, question.scenario,
+            question.simulation,
+        )
+    )  # fmt: skip
     order_book = question.scenario.order_book
     of, went = len(quotes.dt), 0
 
@@ -91,14 +97,14 @@ def compare(question: Question, path: int, ends: float = np.inf, batch: int | No
     return Shadow(path, went, of, worst, metric)
 
 
-def _quotes(key, path, book, question: Question):
-    """Prices and depth of one path, from the same functions that the paths call."""
-    return _quotes_program()(key, path, book, question.scenario, question.simulation)
-
-
 @functools.lru_cache
 def _quotes_program():
-    return compiled(quotes_of)
+    """Prices and depth of one path, from the same functions that the paths call."""
+
+    def quotes(key, path, book, venue, scenario, simulation):
+        return quotes_of(key, path, margin.attach(book, venue), scenario, simulation)
+
+    return compiled(quotes)
 
 
 def _difference(name: str, fast: float, slow: float, gross: float) -> float:

@@ -12,8 +12,7 @@ from riskengine.waterfall.state import Quote, State
 
 def positions_of(book: Book) -> np.ndarray:
     """Slots that hold a position or may come to hold one; the others are padding."""
-    slots = np.asarray(book.by_market)
-    return np.sort(slots[slots < book.layout.number_of_positions])
+    return np.sort(np.asarray(book.by_market)[np.asarray(book.occupied)])
 
 
 def plain_book(book: Book) -> SimpleNamespace:

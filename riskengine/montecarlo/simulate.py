@@ -19,7 +19,7 @@ from riskengine.specs.book import Book
 from riskengine.specs.scenario import OrderBook, Scenario
 from riskengine.specs.venue import Venue
 from riskengine.types import compiled, pytree, static, use_double
-from riskengine.waterfall import ledger, margin, price, step
+from riskengine.waterfall import margin, price, step
 from riskengine.waterfall.state import AccountRecord, Market, Quote, State, from_vector
 
 CONSERVATION = {"float64": 1e-12, "float32": 1e-6}  # what a ledger may lose, of gross
@@ -267,9 +267,10 @@ def quotes_of(
     if simulation.refine:
         dt = jnp.repeat(dt * 0.5, 2)
     log_index = scenarios.log_index(drawn, path, scenario, dt)
-    open_interest = 0.5 * ledger.per_market(jnp.abs(book.size), book)
+    assert book.totals is not None, "the book is not attached to a venue"
     depth = scenarios.depth_of(drawn, log_index, scenario.depth, dt)
-    return Quote(index=jnp.exp(log_index), depth=depth * open_interest[None, None], dt=dt)
+    depth = depth * book.totals.open_interest[None, None]
+    return Quote(index=jnp.exp(log_index), depth=depth, dt=dt)
 
 
 def run(

@@ -5,7 +5,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 
 from riskengine.reference import pricing
-from riskengine.reference.records import INFINITE, SELL, Number
+from riskengine.reference.records import INFINITE, SELL, Number, share_of
 
 
 @dataclass
@@ -73,8 +73,8 @@ def clear(orders, m, side, state, market):
     taken = 0
     for reach in sorted(levels, reverse=True):
         asked = sum(order.quantity for order in levels[reach])
-        room = max(offered(reach, m, side, state, market) - taken, 0)
-        share = 1 if room >= asked else room / asked
+        room = offered(reach, m, side, state, market) - taken
+        share = 1 if room >= asked else share_of(room, asked)
         for order in levels[reach]:
             order.filled = order.quantity * share
         taken += asked * share

@@ -19,13 +19,12 @@ def book_stage(state, market, book, venue):
         return flows
     before = list(state.size)
     orders = liquidation_orders(entering, state, market, book, venue)
-    intended = clearing.clear_all(orders, state, market)
+    for (m, side), quantity in clearing.clear_all(orders, state, market).items():
+        pricing.eat(state, market, m, side, quantity)
     settle_liquidated(orders, state, book)
     charge_fees(orders, state, market, book, venue, flows)
     settle_bankrupt(orders, state, market, book, venue, flows)
     takers.take_forced_flow(clearing.executed(orders), state, market, book, venue)
-    for (m, side), quantity in intended.items():
-        pricing.eat(state, market, m, side, quantity)
     note_liquidations(orders, state, book, venue, flows)
     flows.bad_debt += margin.write_off(state, before, market, book, venue)
     return flows

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from itertools import groupby
 
 from riskengine.reference import margin, pools
-from riskengine.reference.records import INFINITE, REST, Number, clip, sign_of
+from riskengine.reference.records import INFINITE, REST, Number, clip, share_of, sign_of
 
 LOWEST_SCORE = 1e-8
 
@@ -122,7 +122,7 @@ def close_parties(parties, closed, available, policy, in_sequence):
     for _, equals in groupby(queue, key=rank):
         group = list(equals)
         total = sum(party.quantity for party in group)
-        share = clip(left / total, 0, 1)
+        share = share_of(left, total)
         for party in group:
             party.closed = party.quantity * share
         left -= total

@@ -8,6 +8,7 @@ Number = int | float | Fraction
 INFINITE = math.inf
 TRADER, MAKER, REST = 0, 1, 2
 SELL, BUY = 0, 1
+DUST = 1e-12  # of a quantity: rounding, not an amount
 
 
 @dataclass
@@ -118,6 +119,14 @@ def sign_of(size):
 def clip(value, low, high):
     """value, but not below low nor above high."""
     return max(low, min(value, high))
+
+
+def share_of(left, total):
+    """left / total, from 0 to 1; what differs from nothing or from all by rounding is that."""
+    share = clip(left / total, 0, 1)
+    if share < DUST:
+        return 0
+    return 1 if share > 1 - DUST else share
 
 
 def trade(state, book, position, quantity, price):

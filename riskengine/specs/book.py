@@ -5,12 +5,13 @@ from collections.abc import Sequence
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from riskengine.specs.venue import Margin
 from riskengine.types import pytree, static
 
 TRADER, MAKER, REST = 0, 1, 2
+FEW = 8  # markets
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,6 +41,16 @@ class Layout:
 
 
 @pytree
+class Totals:
+    """What all holders of a book have together at the start: constants of every stage."""
+
+    cash: Float[Array, ""]
+    gross: Float[Array, ""]  # Σ |cash|
+    size: Float[Array, " markets"]
+    open_interest: Float[Array, " markets"]  # half of Σ |size|
+
+
+@pytree
 class Book:
     """Accounts and positions at the opening marks; prices relative to those (docs/model.md 1)."""
 
@@ -48,9 +59,11 @@ class Book:
     market: Int[Array, " positions"]
     cash: Float[Array, " accounts"]  # equity at the opening marks, USD
     role: Int[Array, " accounts"]  # TRADER, MAKER or REST
-    by_market: Int[Array, " market_slots"]  # position of each slot; out of range where empty
+    by_market: Int[Array, " market_slots"]  # position of each slot, market by market; 0 where empty
+    occupied: Bool[Array, " market_slots"]
     rest_in_adl: Float[Array, ""]  # 1 where `rest` can be deleveraged
     margin: Margin | None = None  # the venue's tiers per position, once attached
+    totals: "Totals | None" = None  # once attached
     layout: Layout = static()
 
 
@@ -89,7 +102,7 @@ def pack(
     )
 
 
-def _power_of_two(count: np.ndarray | int) -> np.ndarray:
+def _power_of_two(count: np.ndarray | int) -> np.ndarray | np.integer:
     return 1 << np.ceil(np.log2(np.maximum(count, 1))).astype(int)
 
 
@@ -120,6 +133,8 @@ def _layout(books: Sequence[Holdings], markets: int) -> Layout:
         )
     accounts = tuple(sorted(need.items())) + (((wide, dense),) if dense else ())
     width = _eighths(in_market)
+    if markets <= FEW:  # one class: a little more memory, far fewer operations
+        width[:] = width.max()
     classes = tuple(
         (int(w), tuple(int(m) for m in np.flatnonzero(width == w))) for w in np.unique(width)
     )
@@ -167,13 +182,15 @@ def _place(
         account_offset += number
         position_offset += width * number
 
+    table = _by_market(market, used, layout)
     fields = dict(
         size=jnp.asarray(size, dtype),
         entry=jnp.asarray(entry, dtype),
         market=jnp.asarray(market),
         cash=jnp.asarray(cash, dtype),
         role=jnp.asarray(role),
-        by_market=jnp.asarray(_by_market(market, used, layout), jnp.int32),
+        by_market=jnp.asarray(np.where(table < len(size), table, 0), jnp.int32),
+        occupied=jnp.asarray(table < len(size)),
         rest_in_adl=jnp.asarray(float(rest_in_adl)),
     )
     return fields, account_row, position_row

@@ -32,7 +32,13 @@ class Closing:
 
 
 def needed(state: State, market: Market, book: Book, venue: Venue) -> Bool[Array, ""]:
-    """Whether an account enters the stage or a pool is in breach."""
+    """Whether an account may enter the stage or a pool is in breach."""
+    weak = margin.weakest(state, book) < venue.adl.below
+    return weak | jnp.any(_in_breach(state, market, venue))
+
+
+def wanted(state: State, market: Market, book: Book, venue: Venue) -> Bool[Array, ""]:
+    """Whether anybody is to be closed: most weak accounts have left in the stages before."""
     accounts = margin.assess(state, market, book, venue)
     inside = margin.enters(state, accounts, venue.adl.below, -jnp.inf, book)
     return jnp.any(inside) | jnp.any(_in_breach(state, market, venue))

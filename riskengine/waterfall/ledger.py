@@ -10,10 +10,9 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, Shaped
 
-from riskengine.specs.book import Book
+from riskengine.specs.book import FEW, Book
 
 DOUBLE = jnp.float64
-FEW = 8  # markets
 
 
 def tree(x: Shaped[Array, "n *rest"]) -> Shaped[Array, "*rest"]:
@@ -48,7 +47,8 @@ def per_position(x: Shaped[Array, " accounts"], book: Book) -> Shaped[Array, " p
 
 def by_market(x: Shaped[Array, " positions"], book: Book) -> Shaped[Array, " market_slots"]:
     """Reorder positions market by market; empty slots are 0."""
-    return _settled(jnp.take(_settled(x), book.by_market, mode="fill", fill_value=0))
+    found = _settled(x).at[book.by_market].get(mode="promise_in_bounds")
+    return _settled(jnp.where(book.occupied, found, jnp.zeros((), x.dtype)))
 
 
 def market_sum(x: Shaped[Array, " market_slots"], book: Book) -> Float[Array, " markets"]:
@@ -101,7 +101,7 @@ def share(x: Float[Array, " markets"], book: Book) -> Float[Array, " positions"]
     """Give every position the value of its market, in the precision of the positions."""
     x = _settled(x.astype(book.size.dtype))
     if not _few_markets(book):
-        return x[book.market]
+        return x.at[book.market].get(mode="promise_in_bounds")
     mine = jnp.broadcast_to(x[0], book.market.shape)
     for m in range(1, book.layout.number_of_markets):
         mine = jnp.where(book.market == m, x[m], mine)
@@ -141,7 +141,7 @@ def _few_markets(book: Book) -> bool:
     return book.layout.number_of_markets <= FEW
 
 
-def _in_market_order(x: Float[Array, " markets"], book: Book) -> Float[Array, " markets"]:
+def _in_market_order(x: Shaped[Array, " markets"], book: Book) -> Shaped[Array, " markets"]:
     order = [m for _, members in book.layout.markets for m in members]
     where = sorted(range(len(order)), key=order.__getitem__)
     return x if where == list(range(len(order))) else x[jnp.asarray(where)]

@@ -5,7 +5,7 @@ import dataclasses
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from riskengine.specs.book import REST, Book
+from riskengine.specs.book import REST, Book, Totals
 from riskengine.specs.venue import Margin, Venue
 from riskengine.types import pytree
 from riskengine.waterfall import ledger
@@ -34,12 +34,19 @@ def notional(state: State, market: Market, book: Book) -> Float[Array, " positio
 
 
 def attach(book: Book, venue: Venue) -> Book:
-    """Give every position the margin tables of its market, once per book and venue."""
+    """Give every position the margin tables of its market, and the book its opening totals."""
     spread = {
         name: getattr(venue.margin, name)[:, book.market].astype(book.size.dtype)
         for name in ("floor", "ratio", "deduction", "initial")
     }
-    return dataclasses.replace(book, margin=dataclasses.replace(venue.margin, **spread))
+    totals = Totals(
+        cash=ledger.total(book.cash),
+        gross=ledger.total(jnp.abs(book.cash)),
+        size=ledger.per_market(book.size, book),
+        open_interest=0.5 * ledger.per_market(jnp.abs(book.size), book),
+    )
+    margin = dataclasses.replace(venue.margin, **spread)
+    return dataclasses.replace(book, margin=margin, totals=totals)
 
 
 def maintenance(value: Float[Array, "*held"], tiers: Margin) -> Float[Array, "*held"]:
@@ -91,6 +98,11 @@ def enters(state: State, accounts: Accounts, below, above, book: Book) -> Bool[A
     """Accounts that were below a threshold when the step began and still are."""
     fallen = (state.entered < below) & (accounts.health < below)
     return fallen & (accounts.health >= above) & (book.role != REST)
+
+
+def weakest(state: State, book: Book) -> Float[Array, ""]:
+    """Lowest health of an account at the start of the step, `rest` aside."""
+    return jnp.min(jnp.where(book.role == REST, jnp.inf, state.entered))
 
 
 def bankruptcy_price(

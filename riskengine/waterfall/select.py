@@ -77,9 +77,16 @@ def guarded(need: Callable, run: Callable) -> Callable:
 
     @custom_vmap
     def call(x, *args):
+        split = _Split.of(run, x, args)
+        moving, still = split.apart(x)
+
+        def once(carry):
+            turn, moving = carry
+            return turn + 1, split.apart(work(split.whole(moving, still), args, turn))[0]
+
         turns = need(x, *args).astype(jnp.int32)
-        once = lambda c: (c[0] + 1, work(c[1], args, c[0]))  # noqa: E731
-        return lax.while_loop(lambda c: c[0] < turns, once, (jnp.int32(0), x))[1]
+        _, moving = lax.while_loop(lambda c: c[0] < turns, once, (jnp.int32(0), moving))
+        return split.whole(moving, still)
 
     @call.def_vmap
     def call_in_batch(axis_size, batched, x, *args):
@@ -96,27 +103,58 @@ def guarded(need: Callable, run: Callable) -> Callable:
                 lambda v, a: v if a is None else v[read], tree, axes, is_leaf=lambda v: v is None
             )
 
+        split = _Split.of(run, jax.tree.map(lambda v: v[0], x), rows(args, 0))
+        moving, still = split.apart(x)
+
         def some(carry):
             """The next paths that need the work; numbers beyond the last path are dropped."""
-            turn, x = carry
+            turn, moving = carry
             row = jnp.searchsorted(count, turn + 1 + jnp.arange(width, dtype=jnp.int32))
+            whole = split.whole(moving, still)
             if width == 1:
-                mine = jax.tree.map(lambda v: v[row[0]], x)
-                out = work(mine, rows(args, row[0]), turn)
-                return turn + 1, jax.tree.map(lambda v, y: v.at[row[0]].set(y), x, out)
+                mine = jax.tree.map(lambda v: v[row[0]], whole)
+                out, _ = split.apart(work(mine, rows(args, row[0]), turn))
+                return turn + 1, [v.at[row[0]].set(y) for v, y in zip(moving, out, strict=True)]
             read = jnp.minimum(row, axis_size - 1)
             out = jax.vmap(work, in_axes=(0, axes, None), axis_size=width)(
-                jax.tree.map(lambda v: v[read], x), rows(args, read), turn
+                jax.tree.map(lambda v: v[read], whole), rows(args, read), turn
             )
-            kept = jax.tree.map(
-                lambda v, y: v.at[row].set(y, mode="drop", unique_indices=True), x, out
-            )
-            return turn + width, kept
+            return turn + width, [
+                v.at[row].set(y, mode="drop", unique_indices=True)
+                for v, y in zip(moving, split.apart(out)[0], strict=True)
+            ]
 
-        _, x = lax.while_loop(lambda c: c[0] < count[-1], some, (jnp.int32(0), x))
-        return x, jax.tree.map(lambda _: True, x)
+        _, moving = lax.while_loop(lambda c: c[0] < count[-1], some, (jnp.int32(0), moving))
+        return split.whole(moving, still), jax.tree.map(lambda _: True, x)
 
     return call
+
+
+@dataclasses.dataclass(frozen=True)
+class _Split:
+    """Leaves that `run` may change, which a loop carries, and those that it returns as they are."""
+
+    structure: Any
+    changed: tuple[bool, ...]
+
+    @classmethod
+    def of(cls, run: Callable, x, args) -> "_Split":
+        program = jax.make_jaxpr(run)(x, *args).jaxpr
+        leaves, structure = jax.tree.flatten(x)
+        given = program.invars[: len(leaves)]
+        pairs = zip(program.outvars, given, strict=True)
+        return cls(structure, tuple(new is not old for new, old in pairs))
+
+    def apart(self, x) -> tuple[list[Array], list[Array]]:
+        leaves = jax.tree.leaves(x)
+        moving = [v for v, c in zip(leaves, self.changed, strict=True) if c]
+        return moving, [v for v, c in zip(leaves, self.changed, strict=True) if not c]
+
+    def whole(self, moving: list[Array], still: list[Array]):
+        first, second = iter(moving), iter(still)
+        return jax.tree.unflatten(
+            self.structure, [next(first) if c else next(second) for c in self.changed]
+        )
 
 
 @dataclasses.dataclass(frozen=True)

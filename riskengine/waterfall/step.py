@@ -1,9 +1,9 @@
 """One step of one path: prices move, then the venue's stages, in the venue's order."""
 
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Float
 
-from riskengine.specs.book import REST, Book
+from riskengine.specs.book import Book
 from riskengine.specs.scenario import OrderBook
 from riskengine.specs.venue import Venue
 from riskengine.waterfall import (
@@ -37,6 +37,7 @@ STAGES = {
     "adl": (adl.needed, adl.deleverage),
     "social": (social.needed, social.socialize),
 }
+EXACT = {"adl": adl.wanted}  # costly conditions, tested only where the stage's cheap one holds
 
 
 def opening(book: Book, venue: Venue) -> State:
@@ -95,70 +96,55 @@ def step(
 def waterfall(
     state: State, market: Market, book: Book, venue: Venue
 ) -> tuple[State, Float[Array, " flows"]]:
-    """The venue's stages in the venue's order, each where it is needed.
+    """The venue's stages in the venue's order, each on the paths that need it.
 
-    The pools' needs are noted after the price move and after every stage; at the end the ledger is
-    audited. Nothing happens, to the bit, on paths where every account and every pool is at rest.
+    The pools' needs are noted after the price move and after every stage, and the ledger is audited
+    after every stage. Where no account is weak and no pool holds inventory or debt nothing changes,
+    to the bit; nor does it in a step of no length.
     """
-    so_far = (state, vector(flows(book, venue)))
+    state, noted = pools.note(state, market, venue)
+    so_far = (state, vector(flows(book, venue, **noted)))
     packing = Packing.of(so_far)
-
-    def stage(name: str):
-        """A stage that adds what it moved, and the pools' needs after it."""
-        need, run = STAGES[name]
-
-        def needed(packed, market, book, venue):
-            state, _ = packing.unpack(packed)
-            return need(state, market, book, venue)
-
-        def add(packed, market, book, venue):
-            state, moved = packing.unpack(packed)
-            state, more = run(state, market, book, venue)
-            state, noted = pools.note(state, market, venue)
-            for flow in (more, flows(book, venue, **noted)):
-                moved = merge(moved, vector(flow), book, venue)
-            return packing.pack((state, moved))
-
-        return select.guarded(needed, add)
-
-    stages = [stage(name) for name in venue.stages]
-
-    def busy(packed, market, book, venue):
-        moving = _busy(packing.unpack(packed)[0], book, venue)
-        return moving & (market.dt > 0)  # in a step of no length nothing happens
-
-    def run(packed, market, book, venue):
-        state, moved = packing.unpack(packed)
-        state, noted = pools.note(state, market, venue)
-        packed = packing.pack(
-            (state, merge(moved, vector(flows(book, venue, **noted)), book, venue))
-        )
-        for stage in stages:
-            packed = stage(packed, market, book, venue)
-        state, moved = packing.unpack(packed)
-        cash, size = audit(state, book)
-        residual = flows(book, venue, cash_residual=cash, size_residual=size)
-        return packing.pack((state, merge(moved, vector(residual), book, venue)))
-
-    packed = select.guarded(busy, run)(packing.pack(so_far), market, book, venue)
+    packed = packing.pack(so_far)
+    for name in venue.stages:
+        packed = _stage(name, packing)(packed, market, book, venue)
     return packing.unpack(packed)
 
 
-def _busy(state: State, book: Book, venue: Venue) -> Bool[Array, ""]:
-    """Whether any stage could change anything."""
-    below = jnp.maximum(jnp.maximum(venue.liquidation.below, venue.takeover.below), venue.adl.below)
-    weak = (state.entered < below) & (book.role != REST)
-    return jnp.any(weak) | jnp.any(state.pool_size != 0) | jnp.any(state.debt > 0)
+def _stage(name: str, packing: Packing):
+    """A stage that adds what it moved, the pools' needs after it, and what the ledger lost."""
+    need, run = STAGES[name]
+
+    def condition(holds):
+        def on_path(packed, market, book, venue):
+            state, _ = packing.unpack(packed)
+            return holds(state, market, book, venue) & (market.dt > 0)
+
+        return on_path
+
+    def add(packed, market, book, venue):
+        state, moved = packing.unpack(packed)
+        state, more = run(state, market, book, venue)
+        state, noted = pools.note(state, market, venue)
+        cash, size = audit(state, book)
+        lost = flows(book, venue, cash_residual=cash, size_residual=size, **noted)
+        for flow in (more, lost):
+            moved = merge(moved, vector(flow), book, venue)
+        return packing.pack((state, moved))
+
+    if name in EXACT:
+        add = select.guarded(condition(EXACT[name]), add)
+    return select.guarded(condition(need), add)
 
 
 def audit(state: State, book: Book) -> tuple[Float[Array, ""], Float[Array, ""]]:
     """How far total cash and total sizes are from where they began (docs/model.md 6)."""
     cash, size = totals(state, book)
-    began = ledger.per_market(book.size, book)
-    gross = ledger.total(jnp.abs(book.cash))
-    open_interest = 0.5 * ledger.per_market(jnp.abs(book.size), book)
-    leak = jnp.abs(cash - ledger.total(book.cash)) / jnp.where(gross > 0, gross, 1.0)
-    moved = jnp.abs(size - began) / jnp.where(open_interest > 0, open_interest, 1.0)
+    began = book.totals
+    assert began is not None, "the book is not attached to a venue"
+    leak = jnp.abs(cash - began.cash) / jnp.where(began.gross > 0, began.gross, 1.0)
+    traded = began.open_interest > 0
+    moved = jnp.abs(size - began.size) / jnp.where(traded, began.open_interest, 1.0)
     return leak, jnp.max(moved)
 
 

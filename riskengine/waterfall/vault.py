@@ -5,7 +5,7 @@ import dataclasses
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from riskengine.specs.book import REST, Book
+from riskengine.specs.book import Book
 from riskengine.specs.venue import Venue, pool_capital
 from riskengine.waterfall import ledger, liquidation, margin, orderbook, pools, price
 from riskengine.waterfall.state import Flows, Market, State, flows
@@ -13,7 +13,7 @@ from riskengine.waterfall.state import Flows, Market, State, flows
 
 def takeover_needed(state: State, market: Market, book: Book, venue: Venue) -> Bool[Array, ""]:
     """Whether any account may enter the stage."""
-    return jnp.any((state.entered < venue.takeover.below) & (book.role != REST))
+    return margin.weakest(state, book) < venue.takeover.below
 
 
 def take_over(state: State, market: Market, book: Book, venue: Venue) -> tuple[State, Flows]:
