@@ -35,7 +35,10 @@ def answer(study: Study, config: Config) -> Answers:
     question, results = study.question, study.results
     random_books = len(question.opened.holdings) > 1
     sample = Sample(results.book, config.simulation.confidence, random_books)
-    estimates = probabilities(study, sample) + losses(results, sample) + accounts(results, sample)
+    at_fund = Sample(study.fund.book, config.simulation.confidence, random_books)
+    estimates = probabilities(study, sample, at_fund)
+    estimates += losses(study.fund, at_fund) + accounts(study.fund, at_fund)
+    estimates += needs(study, sample)
     found = None
     if question.opened.complete:
         found, more = targets(study, config, sample)
@@ -47,21 +50,39 @@ def answer(study: Study, config: Config) -> Answers:
     return Answers(estimates, found, curves, levels, sentence)
 
 
-def probabilities(study: Study, sample: Sample) -> list[Estimate]:
-    """How likely ADL, a dry fund and an unfunded loss are in one crash."""
-    results = study.results
-    events = {
-        "adl_probability": results["intervened"],
-        "depletion_probability": results["depleted"],
-        "unfunded_probability": results["unfunded"] > 0,
-        "deleveraging_probability": results["accounts_deleveraged"] > 0,
-        "social_loss_probability": results["social_loss"] > 0,
-    }
-    both = [
-        estimators.proportion(f"{name}_simulation", hit, sample, total=False)
-        for name, hit in list(events.items())[:2]
+def probabilities(study: Study, sample: Sample, at_fund: Sample) -> list[Estimate]:
+    """How likely ADL, a dry fund and an unfunded loss are in one crash.
+
+    The first two follow from the needs of all paths, unless a rule can bind before the fund is dry:
+    then depletion, like all that happens after the first intervention, is known at the fund only.
+    """
+    results, fund, capital = study.results, study.fund, study.capital
+    intervened, depleted = results["adl_required_fund"] > capital, results["required_fund"] > capital
+    exact = "inventory" not in study.question.venue.pools.triggers
+    dry = (depleted, sample) if exact else (fund["depleted"], at_fund)
+    found = [
+        estimators.proportion("adl_probability", intervened, sample),
+        estimators.proportion("depletion_probability", *dry),
+        estimators.proportion("unfunded_probability", fund["unfunded"] > 0, at_fund),
+        estimators.proportion("deleveraging_probability", fund["accounts_deleveraged"] > 0, at_fund),
+        estimators.proportion("social_loss_probability", fund["social_loss"] > 0, at_fund),
+        estimators.proportion("adl_probability_simulation", intervened, sample, total=False),
+        estimators.proportion("depletion_probability_simulation", *dry, total=False),
     ]
-    return [estimators.proportion(name, hit, sample) for name, hit in events.items()] + both
+    return found
+
+
+def needs(study: Study, sample: Sample) -> list[Estimate]:
+    """What every path needs, whatever the fund."""
+    results = study.results
+    beyond = np.maximum(results["required_fund"] - study.capital, 0.0)
+    return [
+        estimators.mean("excess_draw", beyond, sample, "USD"),
+        estimators.quantile("required_fund_cash_median", results["required_fund_cash"], 0.5, sample, "USD"),
+        estimators.quantile("required_fund_median", results["required_fund"], 0.5, sample, "USD"),
+        estimators.quantile("vault_worst_p99", -results["vault_worst"], 0.01, sample, "USD"),
+        estimators.quantile("drawdown_p99", results["drawdown"], 0.01, sample, "USD"),
+    ]
 
 
 def losses(results: Results, sample: Sample) -> list[Estimate]:
@@ -82,7 +103,7 @@ def losses(results: Results, sample: Sample) -> list[Estimate]:
     deleveraged = results["deleveraged_long"] + results["deleveraged_short"]
     found.append(estimators.mean("deleveraged", deleveraged, sample, "USD", where=hit))
     found.append(estimators.mean("naked_delta", results["naked_delta"], sample, "USD", where=hit))
-    for name in ("bad_debt", "fund_draw", "social_loss", "unfunded", "vault_profit", "excess_draw"):
+    for name in ("bad_debt", "fund_draw", "social_loss", "unfunded", "vault_profit"):
         found.append(estimators.mean(name, results[name], sample, "USD"))
     for name in ("liquidated_long", "liquidated_short", "takeover"):
         found.append(estimators.mean(name, results[name], sample, "USD"))
@@ -144,7 +165,8 @@ def targets(study: Study, config: Config, sample: Sample) -> tuple[Target, list[
 def checks(study: Study, sample: Sample) -> list[Estimate]:
     """What tells whether the numbers may be used: ledger, leftover, time step."""
     results = study.results
-    worst = float(np.maximum(results["ledger_cash"], results["ledger_size"]).max())
+    runs = [results, study.fund, *study.levels.values()]
+    worst = max(float(np.maximum(r["ledger_cash"], r["ledger_size"]).max()) for r in runs)
     found = [
         Estimate("ledger_residual", worst, None, None, sample.level, len(results), None, "maximum",
                  "share of gross"),

@@ -29,15 +29,18 @@ def question(*overrides: str) -> Asked:
 
 
 def simulate(asked: Asked, paths: int | None = None) -> Study:
-    """Simulate the paths, at the venue's fund and without a limit, and at six levels of F."""
+    """Simulate the paths without a limit, and the first of them at the venue's fund and at levels."""
     settings = asked.config.simulation
     ids = np.arange(settings.paths if paths is None else paths)
-    results = study.at_fund(asked.specs, ids, settings.batch)
+    specs, batch = asked.specs, settings.batch
+    results = study.unlimited(specs, ids, batch)
+    capital = float(specs.venue.capital)
     return Study(
-        question=asked.specs,
+        question=specs,
         results=results,
-        levels=study.at_levels(asked.specs, results, settings.level_paths, settings.batch),
-        refined=study.refined(asked.specs, min(settings.refine_paths, len(ids)), ids, settings.batch),
+        fund=study.at_fund(specs, results, capital, settings.fund_paths, batch),
+        levels=study.at_levels(specs, results, settings.level_paths, batch),
+        refined=study.refined(specs, min(settings.refine_paths, len(ids)), ids, batch),
     )
 
 

@@ -82,7 +82,7 @@ def _compute(
     began = time.monotonic()
     found, seconds = simulate(config, question, folder, screen)
     bad = study.violations(found.results)
-    for beside in [*found.levels.values(), *([found.refined] if found.refined else [])]:
+    for beside in [found.fund, *found.levels.values(), *([found.refined] if found.refined else [])]:
         bad += study.violations(beside)
     if bad:
         raise Broken("; ".join(bad))
@@ -120,17 +120,19 @@ def simulate(
         for paths in study.shards(asked.paths, study.shard_size(question, batch)):
             arrays = kept.get((int(paths[0]), len(paths)))
             if arrays is None:
-                part = study.at_fund(question, paths, asked.batch, progress)
+                part = study.unlimited(question, paths, asked.batch, progress)
                 folder.save_shard(int(paths[0]), len(paths), part.arrays())
             else:
                 part = Results.of(arrays)
                 progress("from an earlier start", len(paths), len(paths))
             parts.append(part)
         results = Results.join(parts)
+        capital = float(question.venue.capital)
+        fund = study.at_fund(question, results, capital, asked.fund_paths, asked.batch, progress)
         levels = study.at_levels(question, results, asked.level_paths, asked.batch, progress)
         finer = study.refined(question, asked.refine_paths, results.path, asked.batch, progress)
     seconds = sum(part.seconds for part in parts)
-    return Study(question, results, levels, finer), seconds
+    return Study(question, results, fund, levels, finer), seconds
 
 
 def _second_opinion(config: Config, question: Question, screen: Screen, elapsed: float) -> list[Shadow]:

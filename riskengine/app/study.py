@@ -1,4 +1,4 @@
-"""The runs that answer a question: at the venue's fund, without a limit, at levels of F, at dt/2."""
+"""The runs that answer a question: without a limit, at the venue's fund, at levels of F, at dt/2."""
 
 import dataclasses
 from collections.abc import Callable, Iterator
@@ -13,19 +13,20 @@ from riskengine.calibration import target
 from riskengine.montecarlo import metrics
 from riskengine.montecarlo.simulate import Results, simulate
 
-# What a run without a limit says about a path; all else is said at the venue's fund.
-NEEDS = ("required_fund_cash", "required_fund", "capital_rule_fund", "adl_required_fund")
+# What depends on the fund even where none of its rules ever binds; see `_unbound`.
+NEVER = ("depletion_time", "intervention_time")
 Progress = Callable[[str, int, int], None]  # what, paths done, paths in all
 
 
 @dataclass(frozen=True)
 class Study:
-    """All paths at the venue's fund, their needs without a limit, and the runs beside them."""
+    """All paths without a limit, and the first ones at the venue's fund and at levels of it."""
 
     question: Question
-    results: Results  # at the venue's fund; `NEEDS` are those without a limit
-    levels: dict[float, Results]  # F → the same first paths at that fund
-    refined: Results | None  # the same first paths without a limit, at half the time step
+    results: Results  # with unlimited capital: what every path would need
+    fund: Results  # the first paths at the venue's fund
+    levels: dict[float, Results]  # F → the first paths at that fund
+    refined: Results | None  # the first paths without a limit, at half the time step
 
     @property
     def capital(self) -> float:
@@ -38,43 +39,53 @@ def shard_size(question: Question, batch: int) -> int:
     return 4 * books * batch * jax.local_device_count()
 
 
-def at_fund(
-    question: Question, paths: np.ndarray, batch: int | None = None, progress: Progress | None = None
-) -> Results:
-    """Paths at the venue's fund, with the needs that they have without a limit.
+def unlimited(question: Question, paths: np.ndarray, batch=None, progress: Progress | None = None):
+    """Paths with unlimited capital: no rule that reads the fund binds, and every need shows."""
+    return _simulate(build.with_fund(question, np.inf), paths, batch, progress, "without a limit")
 
-    A path on which no rule that reads the fund ever binds is the same with more capital, so only
-    the others are simulated twice.
+
+def bound(results: Results, capital: float) -> np.ndarray:
+    """Paths that a fund of this size changes: a rule that reads it binds, or it runs dry."""
+    rules = results["adl_required_fund"] > capital  # infinite where an account is deleveraged
+    return rules | (results["required_fund"] > capital)
+
+
+def at_fund(
+    question: Question, results: Results, capital: float, count: int, batch=None,
+    progress: Progress | None = None, what: str = "at the venue's fund",
+) -> Results:  # fmt: skip
+    """The first `count` paths at a fund of `capital`.
+
+    Until the first rule that reads the fund binds a path does not depend on it, so only paths on
+    which one does are simulated again.
     """
-    found = _simulate(question, paths, batch, progress, "at the venue's fund")
-    bound = found["intervened"] | found["depleted"]
-    if not bound.any():
-        return found
-    free = build.with_fund(question, np.inf)
-    needs = _simulate(free, paths[bound], batch, progress, "without a limit")
-    merged = dict(found.metrics)
-    for name in NEEDS:
-        merged[name] = found[name].copy()
-        merged[name][bound] = needs[name]
-    for name in ("ledger_cash", "ledger_size"):
-        merged[name] = found[name].copy()
-        merged[name][bound] = np.maximum(found[name][bound], needs[name])
-    merged["flags"] = found["flags"].copy()
-    merged["flags"][bound] |= needs["flags"]
-    merged["excess_draw"] = np.maximum(merged["required_fund"] - float(question.venue.capital), 0.0)
-    return dataclasses.replace(found, metrics=merged, seconds=found.seconds + needs.seconds)
+    first = results.first(min(count, len(results)))
+    again = bound(first, capital)
+    merged = first.replaced(_unbound(first))
+    if not again.any():
+        return merged
+    found = _simulate(build.with_fund(question, capital), first.path[again], batch, progress, what)
+    return merged.updated(again, found)
+
+
+def _unbound(results: Results) -> dict[str, np.ndarray]:
+    """Numbers of paths on which no rule binds and the fund never runs dry."""
+    never = np.full(len(results), np.inf)
+    no = np.zeros(len(results), bool)
+    return dict.fromkeys(NEVER, never) | {
+        "depleted": no, "intervened": no, "excess_draw": np.zeros(len(results)),
+    }  # fmt: skip
 
 
 def at_levels(
     question: Question, results: Results, count: int, batch=None, progress: Progress | None = None
 ) -> dict[float, Results]:
     """The first `count` paths at six levels of F: what happens after the first intervention."""
-    count = min(count, len(results))
     if not count:
         return {}
     capitals = target.levels(results["adl_required_fund"], float(question.venue.capital))
     return {
-        float(f): _simulate(build.with_fund(question, f), results.path[:count], batch, progress, "at levels of F")
+        float(f): at_fund(question, results, float(f), count, batch, progress, "at levels of F")
         for f in capitals
     }
 

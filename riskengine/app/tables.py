@@ -8,7 +8,7 @@ import numpy as np
 from riskengine.app import figures, store
 from riskengine.app.answers import Answers
 from riskengine.app.config import Config
-from riskengine.app.study import Study
+from riskengine.app.study import NEVER, Study, bound
 from riskengine.montecarlo.estimators import Estimate
 from riskengine.montecarlo.simulate import Results
 
@@ -22,7 +22,8 @@ def write(folder, config: Config, study: Study, answers: Answers, second, facts,
     """Everything but the manifest, which comes last."""
     units = {"units": "USD, seconds, fractions", "F": f"{study.capital:.2f} USD"}
     folder.write("config.yaml", _yaml(resolved))
-    folder.write_parquet("paths.parquet", path_columns(study.results), units)
+    folder.write_parquet("paths.parquet", path_columns(study), units)
+    folder.write_parquet("unlimited.parquet", _columns(study.results), {"F": "inf"})
     folder.write_parquet("hits.parquet", hit_columns(study), units)
     folder.write_parquet("accounts.parquet", account_columns(study), units)
     folder.write("curves.csv", store.to_csv(answers.curves))
@@ -41,14 +42,45 @@ def _yaml(resolved: dict) -> str:
     return yaml.safe_dump(resolved, sort_keys=False, allow_unicode=True)
 
 
-def path_columns(results: Results) -> dict[str, np.ndarray]:
-    """One row per path, in the order of their ids."""
+def _columns(results: Results) -> dict[str, np.ndarray]:
     return {"path": results.path, "book": results.book} | results.metrics
+
+
+def path_columns(study: Study) -> dict[str, np.ndarray]:
+    """One row per path at the venue's fund, in the order of their ids.
+
+    Needs are those without a limit, on every path. `at_fund` says where all other numbers are
+    known: paths that ran at the venue's fund, and paths that it does not change. Elsewhere they
+    are NaN.
+    """
+    results, capital, count = study.results, study.capital, len(study.fund)
+    known = ~bound(results, capital)
+    known[:count] = True
+    columns: dict[str, np.ndarray] = {"path": results.path, "book": results.book, "at_fund": known}
+    needed = {name: results[name] for name in NEEDS}
+    needed["excess_draw"] = np.maximum(results["required_fund"] - capital, 0.0)
+    needed["intervened"] = results["adl_required_fund"] > capital
+    depleted = results["required_fund"] > capital
+    depleted[:count] = study.fund["depleted"]
+    needed["depleted"] = depleted
+    for name, values in results.metrics.items():
+        if name in needed:
+            columns[name] = needed[name]
+            continue
+        column = np.where(known, values, np.nan) if values.dtype.kind == "f" else values.copy()
+        column[:count] = study.fund[name]
+        columns[name] = column
+    for name in NEVER:
+        columns[name] = np.where(known, np.where(np.arange(len(results)) < count, columns[name], np.inf), np.nan)
+    return columns
+
+
+NEEDS = ("required_fund_cash", "required_fund", "capital_rule_fund", "adl_required_fund")
 
 
 def hit_columns(study: Study) -> dict[str, np.ndarray]:
     """One row per deleveraged account and path."""
-    hits, results = study.results.hits, study.results
+    hits, results = study.fund.hits, study.fund
     names = study.question.account_names
     book = dict(zip(results.path.tolist(), results.book.tolist(), strict=True))
     rows = np.asarray([book[int(p)] for p in hits["path"]], np.int64)
@@ -65,7 +97,7 @@ def hit_columns(study: Study) -> dict[str, np.ndarray]:
 
 def account_columns(study: Study) -> dict[str, np.ndarray]:
     """One row per account of every book: on how many paths it was hit, and what it lost."""
-    results, names = study.results, study.question.account_names
+    results, names = study.fund, study.question.account_names
     books, accounts = results.liquidated.shape
     met = np.bincount(results.book, minlength=books)
     row_of = dict(zip(results.path.tolist(), results.book.tolist(), strict=True))

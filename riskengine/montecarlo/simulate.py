@@ -84,6 +84,37 @@ class Results:
             devices=int(devices),
         )
 
+    def first(self, count: int) -> "Results":
+        """The first paths alone; how often accounts were liquidated is not known for a part."""
+        kept = np.isin(self.hits["path"], self.path[:count])
+        return dataclasses.replace(
+            self,
+            path=self.path[:count],
+            book=self.book[:count],
+            metrics={n: x[:count] for n, x in self.metrics.items()},
+            hits={n: x[kept] for n, x in self.hits.items()},
+        )
+
+    def replaced(self, metrics: dict[str, np.ndarray]) -> "Results":
+        """The same paths with some of their numbers replaced."""
+        return dataclasses.replace(self, metrics=self.metrics | metrics)
+
+    def updated(self, rows: np.ndarray, by: "Results") -> "Results":
+        """Paths at `rows` as they are in `by`, the others as they are."""
+        columns = {name: x.copy() for name, x in self.metrics.items()}
+        for name, column in columns.items():
+            column[rows] = by[name]
+        kept = ~np.isin(self.hits["path"], by.path)
+        hits = {n: np.concatenate([x[kept], by.hits[n]]) for n, x in self.hits.items()}
+        order = np.lexsort([hits["account"], hits["path"]])
+        return dataclasses.replace(
+            self,
+            metrics=columns,
+            hits={n: x[order] for n, x in hits.items()},
+            liquidated=by.liquidated,
+            seconds=self.seconds + by.seconds,
+        )
+
     @classmethod
     def join(cls, parts: Sequence["Results"]) -> "Results":
         """Results of other paths of the same books, one after the other."""
