@@ -1,5 +1,6 @@
 """A study in numbers: estimates with intervals, curves, levels, and the sentence that leads."""
 
+import dataclasses
 from dataclasses import dataclass
 
 import numpy as np
@@ -175,13 +176,18 @@ def checks(study: Study, sample: Sample) -> list[Estimate]:
                  "inventory left at the horizon, marked at its exit price"),
     ]  # fmt: skip
     if study.refined is not None:
-        count = len(study.refined)
-        first = Sample(sample.book[:count], sample.level, sample.random_books)
-        exceed = max(0.05, RELIABLE / count)
-        found.append(target.difference(
-            "fund_target_dt_difference", study.refined["adl_required_fund"],
-            results["adl_required_fund"][:count], exceed, first,
-        ))  # fmt: skip
+        coarse, fine = study.refined.coarse, study.refined.fine
+        part = Sample(fine.book, sample.level, sample.random_books)
+        exceed = max(0.05, RELIABLE / len(fine))
+        change = target.difference(
+            "fund_target_dt_difference", fine["adl_required_fund"], coarse["adl_required_fund"],
+            exceed, part,
+        )  # fmt: skip
+        known = change.low is not None and change.high is not None
+        moved = known and not change.low <= 0.0 <= change.high
+        note = f"F* of {100 * exceed:.3g} % at dt/2 less that at dt, first {study.refined.until:.0f} s"
+        note += ": the time step matters" if moved else ""
+        found.append(dataclasses.replace(change, note=note))
     return found
 
 
@@ -209,11 +215,11 @@ def at_levels(study: Study, config: Config, random_books: bool) -> dict[str, np.
     rows: dict[str, list[float]] = {}
     for capital, results in sorted(study.levels.items()):
         sample = Sample(results.book, config.simulation.confidence, random_books)
-        own = study.results
+        own = study.results.some(np.searchsorted(study.results.path, results.path))
         row = {"capital": capital, "paths": len(results)}
-        expected = own["adl_required_fund"][: len(results)] > capital
+        expected = own["adl_required_fund"] > capital
         row["adl_flags_equal"] = float(np.array_equal(results["intervened"], expected))
-        dry = own["required_fund"][: len(results)] > capital
+        dry = own["required_fund"] > capital
         row["depleted_flags_equal"] = float(np.array_equal(results["depleted"], dry))
         events = {
             "adl_probability": results["intervened"],

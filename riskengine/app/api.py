@@ -38,9 +38,9 @@ def simulate(asked: Asked, paths: int | None = None) -> Study:
     return Study(
         question=specs,
         results=results,
-        fund=study.at_fund(specs, results, capital, settings.fund_paths, batch),
+        fund=study.at_fund(specs, results, capital, ids[: settings.fund_paths], batch),
         levels=study.at_levels(specs, results, settings.level_paths, batch),
-        refined=study.refined(specs, min(settings.refine_paths, len(ids)), ids, batch),
+        refined=study.refined(specs, results, settings.refine_paths, batch),
     )
 
 

@@ -64,9 +64,8 @@ def build(config: Config) -> Question:
         account_names=names,
         venue=build_venue(config.venue, opened.markets, interest),
         scenario=scenario,
-        simulation=Simulation(
-            dt=jnp.asarray(seconds),
-            market_ids=jnp.asarray([keys.market_id(m) for m in opened.markets], jnp.uint32),
+        simulation=Simulation.of(
+            seconds, jnp.asarray([keys.market_id(m) for m in opened.markets], jnp.uint32)
         ),
         opened=opened,
         open_interest=interest,

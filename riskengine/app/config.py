@@ -296,7 +296,7 @@ class SimulationConfig:
     batch: Optional[int] = number(None, least=1, most=1_000_000)  # noqa: UP045
     device: str = choice("auto", "auto", "cpu", "gpu")
     confidence: float = number(0.95, above=0.5, below=1)
-    fund_paths: int = number(1024, least=1, most=PATHS_MAX)  # run at the venue's fund, too
+    fund_paths: int = number(512, least=1, most=PATHS_MAX)  # run at the venue's fund, too
     level_paths: int = number(128, least=0, most=PATHS_MAX)  # run at six levels of F, too
     refine_paths: int = number(128, least=0, most=PATHS_MAX)  # run at dt/2, too
     shadow_paths: int = number(16, least=0, most=4096)  # re-run by the reference engine

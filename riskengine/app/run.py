@@ -20,7 +20,7 @@ from riskengine.app.shadow import Shadow
 from riskengine.app.show import Screen
 from riskengine.app.study import Study
 from riskengine.errors import InputError
-from riskengine.montecarlo.simulate import CPU_BATCH, GPU_BATCH, Results
+from riskengine.montecarlo.simulate import Results
 
 NOT_IN_KEY = ("runs", "name")  # where a run lies, not what it is
 
@@ -82,7 +82,9 @@ def _compute(
     began = time.monotonic()
     found, seconds = simulate(config, question, folder, screen)
     bad = study.violations(found.results)
-    for beside in [found.fund, *found.levels.values(), *([found.refined] if found.refined else [])]:
+    finer = found.refined
+    both = [finer.coarse, finer.fine] if finer else []
+    for beside in [found.fund, *found.levels.values(), *both]:
         bad += study.violations(beside)
     if bad:
         raise Broken("; ".join(bad))
@@ -113,26 +115,32 @@ def simulate(
     asked, kept, seconds = config.simulation, {}, 0.0
     for shard in folder.load_shards():
         kept[shard.first, shard.count] = shard.arrays
-    gpu = device.facts()["platform"] != "cpu"
-    batch = asked.batch or (GPU_BATCH if gpu else CPU_BATCH)
-    parts = []
+    size = study.shard_size(question, study.batch_size(asked.batch))
+    parts, done = [], 0
     with screen.progress(asked) as progress:
-        for paths in study.shards(asked.paths, study.shard_size(question, batch)):
+        for paths in study.shards(asked.paths, size):
             arrays = kept.get((int(paths[0]), len(paths)))
             if arrays is None:
-                part = study.unlimited(question, paths, asked.batch, progress)
+                part = study.unlimited(question, paths, asked.batch, _after(progress, done, asked))
                 folder.save_shard(int(paths[0]), len(paths), part.arrays())
             else:
                 part = Results.of(arrays)
                 progress("from an earlier start", len(paths), len(paths))
             parts.append(part)
+            done += len(paths)
         results = Results.join(parts)
         capital = float(question.venue.capital)
-        fund = study.at_fund(question, results, capital, asked.fund_paths, asked.batch, progress)
+        first = np.arange(min(asked.fund_paths, len(results)))
+        fund = study.at_fund(question, results, capital, first, asked.batch, progress)
         levels = study.at_levels(question, results, asked.level_paths, asked.batch, progress)
-        finer = study.refined(question, asked.refine_paths, results.path, asked.batch, progress)
+        finer = study.refined(question, results, asked.refine_paths, asked.batch, progress)
     seconds = sum(part.seconds for part in parts)
     return Study(question, results, fund, levels, finer), seconds
+
+
+def _after(progress, done: int, asked) -> study.Progress:
+    """Progress of one shard as progress of all paths."""
+    return lambda what, more, _: progress(what, done + more, asked.paths)
 
 
 def _second_opinion(config: Config, question: Question, screen: Screen, elapsed: float) -> list[Shadow]:

@@ -16,10 +16,9 @@ import numpy as np
 
 from riskengine import reference
 from riskengine.app.build import Question
-from riskengine.montecarlo import keys
+from riskengine.montecarlo import keys, simulate
 from riskengine.montecarlo import shadow as plain
 from riskengine.montecarlo.keys import Stream
-from riskengine.montecarlo.simulate import quotes_of, simulate
 from riskengine.specs.scenario import Replay
 from riskengine.types import compiled
 from riskengine.waterfall import margin
@@ -43,12 +42,13 @@ class Shadow:
 
 def check(question: Question, count: int, paths: int, seconds: float, batch=None) -> list[Shadow]:
     """Compare up to `count` random paths while the time lasts; at least part of one."""
-    ends = time.monotonic() + seconds
     chosen = np.random.Generator(np.random.PCG64(_seed(question))).permutation(paths)[:count]
-    found = []
+    found, left = [], seconds
     for path in chosen:
-        found.append(compare(question, int(path), ends, batch))
-        if time.monotonic() > ends:
+        began = time.monotonic()
+        found.append(compare(question, int(path), left, batch))
+        left -= time.monotonic() - began
+        if left <= 0:
             break
     return found
 
@@ -57,8 +57,10 @@ def _seed(question: Question) -> int:
     return int(jax.random.bits(keys.stream(question.key, Stream.SHADOW)))
 
 
-def compare(question: Question, path: int, ends: float = np.inf, batch: int | None = None) -> Shadow:
-    """One path in both engines, until `ends` of the monotonic clock at the latest."""
+def compare(
+    question: Question, path: int, seconds: float = np.inf, batch: int | None = None
+) -> Shadow:
+    """One path in both engines, as far as the slow one gets in the time."""
     books = len(question.opened.holdings)
     book = jax.tree.map(lambda x: x[path % books], question.books)
     quotes = jax.device_get(
@@ -67,7 +69,7 @@ def compare(question: Question, path: int, ends: float = np.inf, batch: int | No
             question.simulation,
         )
     )  # fmt: skip
-    order_book = question.scenario.order_book
+    order_book, ends = question.scenario.order_book, time.monotonic() + seconds
     of, went = len(quotes.dt), 0
 
     def until() -> Iterator:
@@ -85,7 +87,7 @@ def compare(question: Question, path: int, ends: float = np.inf, batch: int | No
         until(),
     )
     cut = stopped(question, went)
-    fast = simulate(
+    fast = simulate.simulate(
         cut.key, cut.books, cut.venue, cut.scenario, cut.simulation, np.asarray([path]), batch=batch
     )
     gross = float(np.abs(np.asarray(book.cash, float)).sum())
@@ -102,7 +104,7 @@ def _quotes_program():
     """Prices and depth of one path, from the same functions that the paths call."""
 
     def quotes(key, path, book, venue, scenario, simulation):
-        return quotes_of(key, path, margin.attach(book, venue), scenario, simulation)
+        return simulate.quotes_of(key, path, margin.attach(book, venue), scenario, simulation)
 
     return compiled(quotes)
 
@@ -118,12 +120,10 @@ def _difference(name: str, fast: float, slow: float, gross: float) -> float:
 
 def stopped(question: Question, steps: int) -> Question:
     """The same question with prices that stand still after `steps`: nothing happens from then on."""
-    dt = np.asarray(question.simulation.dt).copy()
-    dt[steps:] = 0.0
-    simulation = dataclasses.replace(question.simulation, dt=jnp.asarray(dt))
+    simulation = simulate.stopped(question.simulation, steps)
     law = question.scenario.law
     if isinstance(law, Replay):
-        row = np.minimum(np.arange(len(dt)), steps - 1)
+        row = np.minimum(np.arange(law.log_index.shape[0]), steps - 1)
         held = ("log_index", "knot_before", "knot_after", "weight")
         law = dataclasses.replace(law, **{name: getattr(law, name)[row] for name in held})
     scenario = dataclasses.replace(question.scenario, law=law)

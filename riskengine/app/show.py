@@ -71,16 +71,17 @@ class Screen:
             yield told
 
     def _lines(self) -> Callable[[str, int, int], None]:
-        said, began = [time.monotonic()], [("", 0.0)]
+        said, began = [time.monotonic()], [("", 0, 0.0)]
 
         def told(what: str, done: int, total: int) -> None:
             now = time.monotonic()
-            if began[0][0] != what or done == 0:
-                began[0] = (what, now)
+            if began[0][0] != what:  # the first batch includes the compilation: time from its end
+                began[0] = (what, done, now)
             if now - said[0] < PLAIN_EVERY and done < total:
                 return
-            spent = now - began[0][1]
-            left = f", about {spent / done * (total - done):.0f} s left" if 0 < done < total else ""
+            _, first, since = began[0]
+            pace = (now - since) / (done - first) if done > first else 0.0
+            left = f", about {pace * (total - done):.0f} s left" if pace and done < total else ""
             print(f"{what}: {done} of {total} paths{left}", file=self.err, flush=True)
             said[0] = now
 

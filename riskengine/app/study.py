@@ -11,11 +11,28 @@ from riskengine.app import build
 from riskengine.app.build import Question
 from riskengine.calibration import target
 from riskengine.montecarlo import metrics
-from riskengine.montecarlo.simulate import Results, simulate
+from riskengine.montecarlo.simulate import (
+    CPU_BATCH,
+    GPU_BATCH,
+    Results,
+    halved,
+    simulate,
+    stopped,
+)
+from riskengine.specs.scenario import Replay
 
 # What depends on the fund even where none of its rules ever binds; see `_unbound`.
 NEVER = ("depletion_time", "intervention_time")
 Progress = Callable[[str, int, int], None]  # what, paths done, paths in all
+
+
+@dataclass(frozen=True)
+class Refined:
+    """The same paths on the run's time steps and on half of them, up to the same time."""
+
+    coarse: Results
+    fine: Results
+    until: float  # s
 
 
 @dataclass(frozen=True)
@@ -25,8 +42,8 @@ class Study:
     question: Question
     results: Results  # with unlimited capital: what every path would need
     fund: Results  # the first paths at the venue's fund
-    levels: dict[float, Results]  # F → the first paths at that fund
-    refined: Results | None  # the first paths without a limit, at half the time step
+    levels: dict[float, Results]  # F → some paths at that fund
+    refined: Refined | None  # some paths without a limit, at half the time step
 
     @property
     def capital(self) -> float:
@@ -50,16 +67,38 @@ def bound(results: Results, capital: float) -> np.ndarray:
     return rules | (results["required_fund"] > capital)
 
 
+def few(question: Question, results: Results, count: int, batch: int | None = None) -> np.ndarray:
+    """Rows of about `count` paths, whole batches of as few books as that takes.
+
+    A batch meets one book, so a few paths of every book would leave most of each batch empty.
+    """
+    if not count:
+        return np.zeros(0, int)
+    books = len(question.opened.holdings)
+    size = min(batch_size(batch) * jax.local_device_count(), max(len(results) // books, 1))
+    chosen = min(books, max(FEWEST_BOOKS, -(-count // size)))
+    inside = (results.book < chosen) & (results.path // books < -(-count // chosen))
+    return np.flatnonzero(inside)
+
+
+FEWEST_BOOKS = 4  # whose differences an interval of such a part rests on
+
+
+def batch_size(batch: int | None) -> int:
+    """Paths per device and call."""
+    return batch or (CPU_BATCH if jax.default_backend() == "cpu" else GPU_BATCH)
+
+
 def at_fund(
-    question: Question, results: Results, capital: float, count: int, batch=None,
+    question: Question, results: Results, capital: float, rows: np.ndarray, batch=None,
     progress: Progress | None = None, what: str = "at the venue's fund",
 ) -> Results:  # fmt: skip
-    """The first `count` paths at a fund of `capital`.
+    """The paths at `rows`, at a fund of `capital`.
 
     Until the first rule that reads the fund binds a path does not depend on it, so only paths on
     which one does are simulated again.
     """
-    first = results.first(min(count, len(results)))
+    first = results.some(rows)
     again = bound(first, capital)
     merged = first.replaced(_unbound(first))
     if not again.any():
@@ -80,25 +119,37 @@ def _unbound(results: Results) -> dict[str, np.ndarray]:
 def at_levels(
     question: Question, results: Results, count: int, batch=None, progress: Progress | None = None
 ) -> dict[float, Results]:
-    """The first `count` paths at six levels of F: what happens after the first intervention."""
-    if not count:
+    """About `count` paths at six levels of F: what happens after the first intervention."""
+    rows = few(question, results, count, batch)
+    if not len(rows):
         return {}
     capitals = target.levels(results["adl_required_fund"], float(question.venue.capital))
     return {
-        float(f): at_fund(question, results, float(f), count, batch, progress, "at levels of F")
+        float(f): at_fund(question, results, float(f), rows, batch, progress, "at levels of F")
         for f in capitals
     }
 
 
 def refined(
-    question: Question, count: int, paths: np.ndarray, batch=None, progress: Progress | None = None
-) -> Results | None:
-    """The first `count` paths without a limit at half the time step, on the same random numbers."""
-    if not count:
+    question: Question, results: Results, count: int, batch=None, progress: Progress | None = None
+) -> Refined | None:
+    """About `count` paths without a limit with half the time step, on the same random numbers.
+
+    The half steps are as many as the grid has steps, so that the compiled program serves them, too:
+    both grids end in the middle of the run's. Recorded prices have no half steps.
+    """
+    rows = few(question, results, count, batch)
+    steps = question.simulation.dt.shape[0] // 2
+    if not len(rows) or not steps or isinstance(question.scenario.law, Replay):
         return None
-    finer = dataclasses.replace(question.simulation, refine=True)
-    free = dataclasses.replace(build.with_fund(question, np.inf), simulation=finer)
-    return _simulate(free, paths[:count], batch, progress, "at half the time step")
+    free, paths = build.with_fund(question, np.inf), results.path[rows]
+    grid = question.simulation
+    finer = halved(dataclasses.replace(grid, dt=stopped(grid, steps).dt), grid.dt.shape[0])
+    coarse, fine = (
+        _simulate(dataclasses.replace(free, simulation=g), paths, batch, progress, "at dt and dt/2")
+        for g in (stopped(grid, steps), finer)
+    )
+    return Refined(coarse, fine, float(np.sum(grid.dt[:steps])))
 
 
 def _simulate(question: Question, paths, batch, progress: Progress | None, what: str) -> Results:

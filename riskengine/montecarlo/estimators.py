@@ -2,24 +2,29 @@
 
 Paths of one book are alike, and a synthetic book is one draw of many: path p met book b(p). The
 interval of an estimate therefore carries the variance between books; where the book is one that was
-read from a file, or where only the simulation error is asked for, it does not. Both follow from the
-means p_b of B books of n/B paths each:
+read from a file, or where only the simulation error is asked for, it does not. With B books of
+n_b paths, share w_b = n_b / n, means x_b, and x̄ the mean of all n paths:
 
-    total:       Var = Σ (p_b − p)² / (B (B − 1)),       quantiles of Student t with B − 1 degrees
-    simulation:  Var = Σ p_b (1 − p_b) / (n_b − 1) / B²,  quantiles of the normal
+    total:       Var = (B − 1)/B Σ (w_b (x_b − x̄) / (1 − w_b))²,  the jackknife that leaves out one
+                 book at a time; quantiles of Student t with (Σ w_b²)² / Σ w_b⁴ − 1 degrees
+    simulation:  Var = Σ w_b² s_b² / n_b with s_b² the variance within book b; normal quantiles
 
-Proportions use Wilson's interval at the effective number of paths n_eff = p (1 − p) / Var.
+With n_b all equal that is Σ (x_b − x̄)² / (B (B − 1)) and B − 1 degrees of freedom. Proportions use
+Wilson's interval, and order statistics binomial ranks, at the effective number of paths: n divided
+by the design effect Var / (s²/n), where s²/n is the variance of the mean of n independent paths.
 """
 
+import bisect
 import dataclasses
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
-from scipy import stats
+from scipy import special, stats
 
 RARE = 10  # hits below which a probability is called poorly known
+HEAVY = 0.1  # share of a sum above which one path is named
 Values = np.ndarray
 
 
@@ -40,8 +45,11 @@ class Estimate:
 
     def record(self) -> dict:
         """As plain JSON: no infinities, no NaN."""
-        plain = dataclasses.asdict(self)
-        return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in plain.items()}
+        return {name: _finite(value) for name, value in dataclasses.asdict(self).items()}
+
+
+def _finite(x):
+    return None if isinstance(x, float) and not math.isfinite(x) else x
 
 
 @dataclass(frozen=True)
@@ -58,39 +66,84 @@ class Sample:
 
     @property
     def books(self) -> int:
-        return len(np.unique(self.book))
+        return len(self.sizes)
+
+    @cached_property
+    def place(self) -> np.ndarray:
+        """The book of every path, counted from 0 without gaps."""
+        return np.unique(self.book, return_inverse=True)[1]
+
+    @cached_property
+    def sizes(self) -> np.ndarray:
+        """Paths of every book."""
+        return np.bincount(self.place)
+
+    def clustered(self, total: bool) -> bool:
+        """Whether an interval carries the variance between books."""
+        return total and self.random_books and self.books > 1
+
+    @property
+    def tail(self) -> float:
+        """Chance to miss on each side."""
+        return 0.5 * (1.0 - self.level)
 
     def quantile(self, total: bool) -> float:
         """How many standard errors the interval reaches out."""
-        tail = 0.5 * (1.0 + self.level)
-        clustered = total and self.random_books and self.books > 1
-        return float(stats.t(self.books - 1).ppf(tail) if clustered else stats.norm.ppf(tail))
+        if self.clustered(total):
+            return _student(self.sizes / self.paths, self.tail)
+        return float(special.ndtri(1.0 - self.tail))
 
     def variance(self, x: Values, total: bool) -> float:
         """Of the mean of x: within books, or within and between them."""
-        _, place = np.unique(self.book, return_inverse=True)
-        count = np.bincount(place)
-        mean = np.bincount(place, x) / count
-        books = len(count)
-        if total and self.random_books and books > 1:
-            weight = count / count.sum()
-            spread = weight**2 * (mean - x.mean()) ** 2
-            return float(spread.sum() * books / (books - 1))
-        inside = np.bincount(place, (x - mean[place]) ** 2) / np.maximum(count - 1, 1) / count
-        return float(np.sum((count / count.sum()) ** 2 * inside))
+        x = np.asarray(x, float)
+        share = self.sizes / self.paths
+        mean = np.bincount(self.place, x) / self.sizes
+        if self.clustered(total):
+            return _jackknife(share, share * (mean - x.mean()))
+        squares = np.bincount(self.place, (x - mean[self.place]) ** 2)
+        free = self.sizes - 1
+        if not free.any():  # one path per book: what is within cannot be told from what is between
+            return float(x.var() / max(self.paths - 1, 1))
+        pooled = squares.sum() / free.sum()  # stands in for books of one path
+        inside = np.where(free > 0, squares / np.maximum(free, 1), pooled)
+        return float(np.sum(share**2 * inside / self.sizes))
+
+
+def _jackknife(share: Values, pull: Values) -> float:
+    """Variance of the mean x̄ = Σ w_b x_b, from the shares w_b and the pulls w_b (x_b − x̄)."""
+    groups = len(share)
+    moved = pull / (1.0 - share)  # what leaving that group out does to the mean
+    return float((groups - 1) / groups * np.sum(moved**2))
+
+
+def _student(share: Values, tail: float) -> float:
+    """Student's quantile; Satterthwaite's degrees of freedom are fewer where groups are unequal."""
+    free = np.sum(share**2) ** 2 / np.sum(share**4) - 1.0
+    return float(stats.t.isf(tail, max(free, 1.0)))
 
 
 def effective(hit: Values, sample: Sample, total: bool = True) -> float:
     """Independent paths that would know P(hit) as well: n / design effect.
 
     Between-book variance that by chance is below the binomial one is not believed: n_eff ≤ n.
+    The simulation error of given books is at most the binomial one (Hoeffding 1956): n_eff ≥ n.
     """
-    p = float(np.mean(hit))
+    n, p = sample.paths, float(np.mean(hit))
     variance = sample.variance(np.asarray(hit, float), total)
     if p in (0.0, 1.0) or variance == 0.0:
-        return float(sample.paths)
-    ratio = p * (1.0 - p) / variance
-    return min(ratio, sample.paths) if total else max(ratio, sample.paths)
+        return float(n)
+    found = p * (1.0 - p) * n / (n - 1) / variance
+    return min(found, n) if total else max(found, n)
+
+
+def effective_above(x: Values, value: float, sample: Sample, total: bool = True) -> float:
+    """Effective number of paths for P(x > value), also where `value` is an atom of x or its end.
+
+    With many paths at `value` itself P(x > value) and P(x ≥ value) have design effects of their
+    own; the larger one counts. An event of no path or of all of them says nothing.
+    """
+    events = [hit for hit in (x > value, x >= value) if 0 < hit.sum() < len(hit)]
+    return min((effective(hit, sample, total) for hit in events), default=float(sample.paths))
 
 
 def wilson(p: float, n: float, reach: float) -> tuple[float, float]:
@@ -109,15 +162,19 @@ def proportion(
     p = hits / n
     low, high = wilson(p, effective(hit, sample, total), sample.quantile(total))
     if hits in (0, n):  # one-sided, exact: 1 − (1 − level)^(1/n)
-        limit = 1.0 - (1.0 - sample.level) ** (1.0 / n)
+        limit = -math.expm1(math.log1p(-sample.level) / n)
         low, high = (0.0, limit) if hits == 0 else (1.0 - limit, 1.0)
     note = ""
     if hits < RARE:
         note = f"{hits} of {n} paths: poorly known"
     elif n - hits < RARE:
         note = f"all but {n - hits} of {n} paths"
-    method = "Wilson, within and between books" if total and sample.random_books else "Wilson"
+    method = _method("Wilson", sample, total)
     return Estimate(name, p, low, high, sample.level, n, hits, method, unit, note)
+
+
+def _method(name: str, sample: Sample, total: bool) -> str:
+    return f"{name}, within and between books" if sample.clustered(total) else name
 
 
 def quantile(
@@ -130,47 +187,66 @@ def quantile(
     share books n is the effective number of paths at that quantile. Infinite x are numbers like
     others: where they are more frequent than `exceed`, no finite quantile exists.
     """
-    x, n = np.asarray(x, float), sample.paths
-    ordered = np.sort(x)
-    allowed = math.floor(exceed * n)
-    value = float(ordered[n - 1 - allowed])
-    low, high = _rank_limits(ordered, exceed, _effective_above(x, value, sample, total), sample.level)
+    x = np.asarray(x, float)
+    value, allowed = upper(x, exceed), _allowed(exceed, sample.paths)
+    low, high = _limits(x, exceed, effective_ranks(x, value, sample, total), sample.tail)
+    note = _quantile_note(x, low, high, exceed, allowed)
+    if allowed < 1:
+        value = high = math.inf
     hits = int(np.sum(x > value))
-    note = _quantile_note(value, high, exceed, sample, allowed, int(np.isinf(x).sum()))
-    method = "order statistic" + (
-        ", within and between books" if total and sample.random_books else ""
+    method = _method("order statistic", sample, total)
+    return Estimate(
+        name, _finite(value), _finite(low), _finite(high),
+        sample.level, sample.paths, hits, method, unit, note,
+    )  # fmt: skip
+
+
+def _allowed(exceed: float, n: int) -> int:
+    """How many of n paths may lie above: ⌊exceed · n⌋, where 0.29 · 100 is 29."""
+    return min(math.floor(exceed * n * (1.0 + 1e-12)), n - 1)
+
+
+def upper(x: Values, exceed: float) -> float:
+    """The smallest number that at most the share `exceed` of the sample exceeds."""
+    rank = len(x) - 1 - _allowed(exceed, len(x))
+    return float(np.partition(x, rank)[rank])
+
+
+def effective_ranks(x: Values, value: float, sample: Sample, total: bool = True) -> float:
+    """`effective_above`, reduced by what few books add to Student's quantile over the normal one."""
+    lost = (sample.quantile(False) / sample.quantile(total)) ** 2
+    return effective_above(x, value, sample, total) * lost
+
+
+def _limits(x: Values, exceed: float, size: float, tail: float) -> tuple[float, float]:
+    """Order statistics x₁ ≥ x₂ ≥ … that miss the true quantile with at most `tail` on each side.
+
+    x_k lies below it with probability at most P(Bin(n, exceed) ≤ k − 1), and above it with at most
+    P(Bin(n, exceed) ≥ k): the limits are the largest k and the smallest k at which that is `tail`
+    or less, and infinite where there is none. Of `size` effective paths k of n are k · size / n.
+    """
+    ordered = np.sort(x)[::-1]
+    n = len(ordered)
+
+    def at_most(count: float) -> float:  # binomial, continued to fractions of a path
+        return float(special.betainc(size - count, count + 1.0, 1.0 - exceed))
+
+    over = bisect.bisect_right(range(n), tail, key=lambda k: at_most(k * size / n))
+    under = bisect.bisect_left(
+        range(1, n + 1), 1.0 - tail, key=lambda k: at_most(k * size / n - 1.0)
     )
-    finite = [v if math.isfinite(v) else None for v in (value, low, high)]
+    high = ordered[over - 1] if over else math.inf
+    low = ordered[under] if under < n else -math.inf
+    return float(low), float(high)
+
+
+def _quantile_note(x: Values, low: float, high: float, exceed: float, allowed: int) -> str:
+    n, infinite = len(x), int(np.sum(x == math.inf))
+    if low == math.inf or infinite > allowed >= 1:
+        return f"no capital is enough: on {infinite} of {n} paths the event does not depend on it"
     if allowed < 1:
-        finite = [None, finite[1], None]
-    return Estimate(name, *finite, sample.level, n, hits, method, unit, note)
-
-
-def _effective_above(x: Values, value: float, sample: Sample, total: bool) -> float:
-    """Effective number of paths for P(x > value), reduced by what few books add to t quantiles."""
-    above = x > value
-    n = effective(above, sample, total) if 0 < above.sum() < len(above) else float(sample.paths)
-    return n * (sample.quantile(False) / sample.quantile(total)) ** 2
-
-
-def _rank_limits(ordered: Values, exceed: float, n: float, level: float) -> tuple[float, float]:
-    """Order statistics whose ranks are the binomial limits, spread from n_eff to n paths."""
-    paths, size = len(ordered), max(1, round(n))
-    few = int(stats.binom.ppf(0.5 * (1.0 - level), size, exceed))  # that may lie above, at least
-    many = int(stats.binom.ppf(0.5 * (1.0 + level), size, exceed)) + 1
-    upper = math.ceil(few * paths / size)
-    if upper == 0 and stats.binom.pmf(0, size, exceed) > 0.5 * (1.0 - level):
-        high = math.inf  # even the largest path may lie below
-    else:
-        high = float(ordered[paths - max(upper, 1)])
-    return float(ordered[max(0, paths - 1 - math.ceil(many * paths / size))]), high
-
-
-def _quantile_note(value, high, exceed, sample: Sample, allowed: int, infinite: int) -> str:
-    if infinite > exceed * sample.paths:
-        return f"no capital is enough: on {infinite} of {sample.paths} paths the event does not depend on it"
-    if allowed < 1:
-        return f"{sample.paths} paths cannot carry a probability of {exceed:g}: needs {round(1 / exceed)}"
+        needs = math.ceil(1.0 / exceed * (1.0 - 1e-12))
+        return f"{n} paths cannot carry a probability of {exceed:g}: needs {needs}"
     if not math.isfinite(high):
         return "the sample has no upper limit"
     return f"rests on {allowed} paths above it" if allowed < RARE else ""
@@ -179,16 +255,27 @@ def _quantile_note(value, high, exceed, sample: Sample, allowed: int, infinite: 
 def ratio(
     name: str, part: Values, whole: Values, sample: Sample, unit: str = "fraction", hits: int = 0
 ) -> Estimate:
-    """E[part] / E[whole], with the interval of the linearised ratio (part − r · whole) / E[whole]."""
+    """E[part] / E[whole], with the jackknife's interval.
+
+    Books (paths, where the book is given) are left out one at a time; what each weighs is its share
+    of `whole`, not of the paths. Where one of them holds all of `whole` nothing is known about how
+    much they differ, and there is no interval.
+    """
     part, whole = np.asarray(part, float), np.asarray(whole, float)
-    base = float(whole.mean())
-    method = "ratio of means"
+    method, base = "ratio of means", float(whole.sum())
+    about = (sample.level, sample.paths, hits, method, unit)
     if base <= 0.0:
-        return Estimate(name, None, None, None, sample.level, sample.paths, hits, method, unit, "nobody was hit")
-    r = float(part.mean()) / base
-    error = math.sqrt(sample.variance((part - r * whole) / base, True)) * sample.quantile(True)
+        return Estimate(name, None, None, None, *about, "nobody was hit")
+    r = float(part.sum()) / base
+    what = "book" if sample.clustered(True) else "path"
+    group = sample.place if what == "book" else np.arange(sample.paths)
+    share, pull = np.bincount(group, whole) / base, np.bincount(group, part - r * whole) / base
+    seen = (share != 0.0) | (pull != 0.0)
+    if seen.sum() < 2:
+        return Estimate(name, r, None, None, *about, f"all in one {what}: no interval")
+    error = math.sqrt(_jackknife(share[seen], pull[seen])) * _student(share[seen], sample.tail)
     note = f"{hits} hits: poorly known" if hits < RARE else ""
-    return Estimate(name, r, r - error, r + error, sample.level, sample.paths, hits, method, unit, note)
+    return Estimate(name, r, r - error, r + error, *about, note)
 
 
 def mean(name: str, x: Values, sample: Sample, unit: str, where: Values | None = None) -> Estimate:
@@ -196,29 +283,32 @@ def mean(name: str, x: Values, sample: Sample, unit: str, where: Values | None =
     x = np.asarray(x, float)
     inside = np.ones(len(x), bool) if where is None else np.asarray(where, bool)
     hits, method = int(inside.sum()), "mean"
-    if hits < 2:
-        return Estimate(name, None, None, None, sample.level, sample.paths, hits, method, unit, "too few paths")
     x = np.where(inside, x, 0.0)
+    lacking = "too few paths" if hits < 2 else ""
+    if not np.isfinite(x).all():
+        lacking = f"infinite on {np.sum(~np.isfinite(x))} paths"
+    if lacking:
+        about = (sample.level, sample.paths, hits, method, unit, lacking)
+        return Estimate(name, None, None, None, *about)
     found = ratio(name, x, inside, sample, unit, hits)
-    largest = float(np.max(np.abs(x)) / max(np.sum(np.abs(x)), 1e-300))
-    note = f"the largest path is {100 * largest:.0f} % of the sum" if largest > 0.1 and hits > 1 else found.note
+    size = np.abs(x)
+    heavy = size.max() > HEAVY * size.sum()
+    most = f"the largest path is {100 * size.max() / size.sum():.0f} % of the sum" if heavy else ""
+    never = "" if size.any() else f"0 on all {hits} paths: rarer ones are not seen"
+    note = "; ".join(part for part in (found.note, most, never) if part)
     return dataclasses.replace(found, method=method, note=note)
 
 
 def spread(x: Values, sample: Sample) -> tuple[float, float]:
     """Standard deviations of the mean of x: within books, and between them (0 if not seen)."""
-    within = sample.variance(np.asarray(x, float), False)
-    together = sample.variance(np.asarray(x, float), True)
+    within, together = sample.variance(x, False), sample.variance(x, True)
     return math.sqrt(within), math.sqrt(max(together - within, 0.0))
 
 
 def curve(need: Values, capital: Values, sample: Sample) -> dict[str, Values]:
     """P(need > F) for every F in `capital`, with pointwise limits and the number of hits."""
     points = [proportion("", need > f, sample) for f in capital]
-    columns: dict[str, Sequence] = {
-        "probability": [p.value for p in points],
-        "low": [p.low for p in points],
-        "high": [p.high for p in points],
-        "hits": [p.hits for p in points],
+    names = {"probability": "value", "low": "low", "high": "high", "hits": "hits"}
+    return {
+        column: np.asarray([getattr(p, field) for p in points]) for column, field in names.items()
     }
-    return {name: np.asarray(values) for name, values in columns.items()}

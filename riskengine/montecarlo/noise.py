@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Key, UInt
+from jaxtyping import Array, Float, Int, Key, UInt
 from scipy import special, stats
 
 from riskengine.montecarlo.keys import Stream, stream
@@ -29,13 +29,14 @@ def draw(
     key: Key[Array, ""],
     path: UInt[Array, ""],
     market_ids: UInt[Array, " markets"],
-    steps: int,
-    refine: bool = False,
+    whole: Int[Array, " steps"],
+    half: Float[Array, " steps"],
 ) -> Noise:
     """All random numbers of a path, in float64 whatever the precision of the run.
 
-    `refine` halves every step: the halves of a step's normal z are (z ± w)/√2 with new normals w,
-    so the sums over the old steps, and with them the coarse path, stay the same.
+    Step t takes the normal of step `whole[t]` of the grid. Where `half[t]` is ±1 it is one half of
+    that step: (z ± w)/√2 with a new normal w, so the two halves sum to the same move and a path on
+    half steps goes through the same points.
     """
 
     def keys(*purposes: Stream):
@@ -50,11 +51,11 @@ def draw(
     single = _normals(
         jnp.concatenate([keys(Stream.REBOUND, Stream.DEPTH), market_keys(Stream.BETA)]), ()
     )
-    walks = _walks(keys(Stream.COMMON), market_keys(Stream.MARKET), steps)
-    if refine:
-        new = _walks(keys(Stream.REFINE_COMMON), market_keys(Stream.REFINE_MARKET), steps)
-        walks = jnp.stack([walks + new, walks - new], axis=1).reshape(2 * steps, -1)
-        walks = walks / jnp.sqrt(2.0)
+    steps = whole.shape[0]
+    walks = _walks(keys(Stream.COMMON), market_keys(Stream.MARKET), steps)[whole]
+    new = _walks(keys(Stream.REFINE_COMMON), market_keys(Stream.REFINE_MARKET), steps)[whole]
+    sign = half[:, None]
+    walks = jnp.where(sign == 0, walks, (walks + sign * new) / jnp.sqrt(2.0))
     return Noise(
         scale=scale,
         direction=direction,

@@ -18,7 +18,7 @@ from riskengine.specs import scenario as scenarios
 from riskengine.specs.book import Book
 from riskengine.specs.scenario import OrderBook, Scenario
 from riskengine.specs.venue import Venue
-from riskengine.types import compiled, pytree, static, use_double
+from riskengine.types import compiled, pytree, use_double
 from riskengine.waterfall import margin, price, step
 from riskengine.waterfall.state import AccountRecord, Market, Quote, State, from_vector
 
@@ -29,11 +29,35 @@ GPU_BATCH = 1024
 
 @pytree
 class Simulation:
-    """The time grid and the random streams of the markets."""
+    """The time grid, which random number drives each of its steps, and the markets' streams."""
 
-    dt: Float[Array, " steps"]  # s
+    dt: Float[Array, " steps"]  # s; steps of no length at the end do nothing
+    whole: Int[Array, " steps"]  # step of the original grid
+    half: Float[Array, " steps"]  # ±1: first or second half of that step; 0: all of it
     market_ids: UInt[Array, " markets"]
-    refine: bool = static(default=False)  # half steps on the same coarse noise
+
+    @classmethod
+    def of(cls, dt: np.ndarray, market_ids: Array) -> "Simulation":
+        """A grid of whole steps."""
+        return cls(
+            dt=jnp.asarray(dt),
+            whole=jnp.arange(len(dt)),
+            half=jnp.zeros(len(dt)),
+            market_ids=market_ids,
+        )
+
+
+def stopped(simulation: Simulation, steps: int) -> Simulation:
+    """The same grid, with nothing happening after so many steps."""
+    here = jnp.arange(simulation.dt.shape[0]) < steps
+    return dataclasses.replace(simulation, dt=jnp.where(here, simulation.dt, 0.0))
+
+
+def halved(simulation: Simulation, steps: int | None = None) -> Simulation:
+    """Half steps on the same random numbers: all of them, or as many as `steps`."""
+    twice = [jnp.repeat(x, 2)[:steps] for x in (0.5 * simulation.dt, simulation.whole)]
+    half = jnp.tile(jnp.asarray([1.0, -1.0]), simulation.dt.shape[0])[:steps]
+    return dataclasses.replace(simulation, dt=twice[0], whole=twice[1], half=half)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,14 +108,14 @@ class Results:
             devices=int(devices),
         )
 
-    def first(self, count: int) -> "Results":
-        """The first paths alone; how often accounts were liquidated is not known for a part."""
-        kept = np.isin(self.hits["path"], self.path[:count])
+    def some(self, rows: np.ndarray) -> "Results":
+        """A part of the paths; how often accounts were liquidated is not known for a part."""
+        kept = np.isin(self.hits["path"], self.path[rows])
         return dataclasses.replace(
             self,
-            path=self.path[:count],
-            book=self.book[:count],
-            metrics={n: x[:count] for n, x in self.metrics.items()},
+            path=self.path[rows],
+            book=self.book[rows],
+            metrics={n: x[rows] for n, x in self.metrics.items()},
             hits={n: x[kept] for n, x in self.hits.items()},
         )
 
@@ -294,9 +318,7 @@ def quotes_of(
 ) -> Quote:
     """Index, depth and length of every step of one path."""
     dt = simulation.dt
-    drawn = noise.draw(key, path, simulation.market_ids, dt.shape[0], simulation.refine)
-    if simulation.refine:
-        dt = jnp.repeat(dt * 0.5, 2)
+    drawn = noise.draw(key, path, simulation.market_ids, simulation.whole, simulation.half)
     log_index = scenarios.log_index(drawn, path, scenario, dt)
     assert book.totals is not None, "the book is not attached to a venue"
     depth = scenarios.depth_of(drawn, log_index, scenario.depth, dt)

@@ -68,7 +68,7 @@ def guarded(need: Callable, run: Callable) -> Callable:
 
     `run` must leave `x` as it is, to the bit, wherever `need` is false.
     """
-    run = jax.jit(run, inline=True)  # traced once, though it stands in more than one place below
+    run = jax.jit(run)  # traced once, though it stands in more than one place below
 
     def work(x, args, turn):
         # tied to the loop's counter, or XLA would hoist the work out of the guard
@@ -138,8 +138,9 @@ class _Split:
     changed: tuple[bool, ...]
 
     @classmethod
-    def of(cls, run: Callable, x, args) -> "_Split":
-        program = jax.make_jaxpr(run)(x, *args).jaxpr
+    def of(cls, run: Any, x, args) -> "_Split":
+        shapes = jax.tree.map(lambda v: jax.ShapeDtypeStruct(v.shape, v.dtype), (x, *args))
+        program = run.trace(*shapes).jaxpr.jaxpr
         leaves, structure = jax.tree.flatten(x)
         given = program.invars[: len(leaves)]
         pairs = zip(program.outvars, given, strict=True)
