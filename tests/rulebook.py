@@ -15,6 +15,7 @@ RULES = dict(
         limit="bankruptcy",
         book_above=-INFINITY,
         takeover_below=1.0,
+        takeover_above=-INFINITY,
         adl_below=1.0,
         adl_price="bankruptcy",
         pool_adl_price="bankruptcy",
@@ -31,7 +32,7 @@ RULES = dict(
         adl_price="mark",
         mark_rule="mid",
         limit="bankruptcy",
-        unwind_rate=0.0,
+        unwind_rate=0.002,
     ),
     sequence=dict(
         allocation="sequence",
@@ -40,6 +41,7 @@ RULES = dict(
         margin_multiple=1.0,
         liquidation_fee=0.005,
         fee_to_pool=0.5,
+        takeover_above=-INFINITY,
     ),
     pro_rata=dict(
         policy="pro_rata",
@@ -104,7 +106,11 @@ CAPITALS = (0.0, 500.0, 2e3, 1e4, INFINITY)
 
 
 def venue(name: str, rng, **numbers):
-    """A venue with the rules of that name; numbers that are not part of the rules are drawn."""
+    """A venue with the rules of that name; numbers that are not part of the rules are drawn.
+
+    A fee that takes all equity leaves exactly none, and whether that is at least none is decided by
+    rounding: rules with fees have no lower bound of takeovers.
+    """
     drawn = dict(
         capital=rng.choice(CAPITALS),
         buffer=rng.choice([0.0, 0.1]),

@@ -1,6 +1,5 @@
 """The two engines side by side: the fast one stage by stage, and its records as plain numbers."""
 
-import copy
 import dataclasses
 from types import SimpleNamespace
 
@@ -122,7 +121,7 @@ class World:
 
     def stage(self, name: str, state, market) -> SimpleNamespace:
         """The reference's stage on a state of the fast engine: what it left, moved and needs."""
-        plain = copy.deepcopy(self.plain(state))
+        plain = self.plain(state)
         seen = self.market(market)
         flows = reference.STAGES[name](plain, seen, self.plain_book, self.plain_venue)
         needs = reference.needs(plain, seen, self.plain_book, self.plain_venue)
@@ -136,7 +135,11 @@ class World:
             f.name: (getattr(mine, f.name), getattr(plain, f.name), scales.get(f.name, 1.0))
             for f in dataclasses.fields(reference.State)
         }
-        return beyond(pairs)
+        value = [np.multiply(x.size, x.entry) for x in (mine, plain)]  # no size, no entry
+        held = np.bincount(self.plain_book.account, np.abs(mine.size), len(mine.cash))
+        holds = held > TOLERANCE * self.gross  # the health of what rounding left over is arbitrary
+        health = [np.where(holds, _bounded(x.entered), 0.0) for x in (mine, plain)]
+        return beyond(pairs | dict(entry=(*value, self.gross), entered=(*health, 1.0)))
 
     def moved(self, flows, plain: reference.Flows) -> dict[str, float]:
         """What differs between the flows of a stage."""
@@ -160,17 +163,17 @@ class World:
         """What differs between the pools' needs."""
         rules = np.asarray(needs["margin"]) * ("margin" in self.venue.pools.triggers)
         pairs = dict(need_cash=needs["cash"], need_exit=needs["exit"], need_rules=rules)
-        return beyond({name: (noted[name], x, self.gross) for name, x in pairs.items()})
+        return beyond({f"noted {n}": (noted[n], x, self.gross) for n, x in pairs.items()})
 
     def recorded(self, before, after, plain: reference.Flows) -> dict[str, float]:
         """What differs in who was liquidated or deleveraged, and with what, first."""
         pairs = {}
+        was, now = before.record, after.record
         for name in ("liquidated", "deleveraged"):
-            was, now = (getattr(record, name) for record in (before, after))
-            hit = np.isin(np.arange(was.size), list(getattr(plain, name)))
-            pairs[name] = (now, was | hit, 1.0)
-        first = [i for i in plain.deleveraged if not before.deleveraged[i]]
-        mine = [(after.adl_equity[i], after.adl_profit[i]) for i in first]
+            hit = np.isin(np.arange(was.liquidated.size), list(getattr(plain, name)))
+            pairs[name] = (getattr(now, name), getattr(was, name) | hit, 1.0)
+        first = [i for i in plain.deleveraged if not was.deleveraged[i]]
+        mine = [(now.adl_equity[i], now.adl_profit[i]) for i in first]
         pairs["first"] = (mine, [plain.deleveraged[i] for i in first], self.gross)
         return beyond(pairs)
 
@@ -178,18 +181,24 @@ class World:
 def beyond(pairs: dict) -> dict[str, float]:
     """{name: (a, b, scale)} → the differences above the tolerance, in units of the scale.
 
-    Infinities must be the same on both sides; so must `health`, relative to its own size.
+    Infinities must be the same on both sides.
     """
     found = {}
     for name, (a, b, scale) in pairs.items():
         a, b = np.asarray(a, float), np.asarray(b, float)
-        own = np.where(np.isfinite(a), np.maximum(np.abs(a), 1.0), 1.0)
         with np.errstate(invalid="ignore"):
-            apart = np.where(a == b, 0.0, np.abs(a - b)) / (own if name == "entered" else scale)
+            apart = np.where(a == b, 0.0, np.abs(a - b)) / scale
         worst = np.max(np.where(np.isnan(apart), np.inf, apart), initial=0.0)
         if worst > TOLERANCE:
             found[name] = float(worst)
     return found
+
+
+def _bounded(health) -> np.ndarray:
+    """Health between −1 and 1, in its order."""
+    health = np.asarray(health, float)
+    finite = np.where(np.isinf(health), 0.0, health)
+    return np.where(np.isinf(health), np.sign(health), finite / (1.0 + np.abs(finite)))
 
 
 def plain_quote(quote) -> SimpleNamespace:

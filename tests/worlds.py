@@ -9,9 +9,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from riskengine.montecarlo import noise
+from riskengine.montecarlo.simulate import Simulation
 from riskengine.specs import book as books
 from riskengine.specs.book import MAKER, REST, TRADER, Book, Holdings
-from riskengine.specs.scenario import OrderBook
+from riskengine.specs.scenario import Crash, Depth, OrderBook, Scenario
 from riskengine.specs.venue import Deleveraging, Liquidation, Margin, Pools, Takeover, Venue
 from riskengine.waterfall.state import Quote
 
@@ -177,15 +179,16 @@ def holdings(
     found = Holdings(cash=cash, role=role, account=account, market=market, size=size, entry=entry)
     kinds = [MAKER] * makers + [REST] * rest or [TRADER]
     for left, kind in zip(range(len(kinds), 0, -1), kinds, strict=True):
-        found = _balanced(found, kind, 1.0 / left, markets)
+        # unlike leverages: makers of the same would have equal scores, but for rounding
+        found = _balanced(found, kind, 1.0 / left, rng.uniform(4.0, 6.0), markets)
     return found
 
 
-def _balanced(found: Holdings, role: int, share: float, markets: int) -> Holdings:
+def _balanced(found: Holdings, role: int, share: float, lever: float, markets: int) -> Holdings:
     """One more account, which takes a share of what is missing in every market."""
     own = -share * np.bincount(found.market, found.size, minlength=markets)
     return Holdings(
-        cash=np.append(found.cash, max(np.abs(own).sum() / 5.0, 1e3)),
+        cash=np.append(found.cash, (np.abs(own).sum() + 1e3) / lever),
         role=np.append(found.role, role),
         account=np.append(found.account, np.full(markets, len(found.cash))),
         market=np.append(found.market, np.arange(markets)),
@@ -214,17 +217,17 @@ def placed(
     held: Holdings, traders_only: bool = False, rest_in_adl: bool = False, dtype: str = "float64"
 ) -> Book:
     """One book in the layout of the mould."""
-    return several([held], traders_only, rest_in_adl, dtype)[0]
+    return jax.tree.map(lambda x: x[0], several([held], traders_only, rest_in_adl, dtype))
 
 
 def several(
     held: Sequence[Holdings], traders_only=False, rest_in_adl=False, dtype="float64"
-) -> list[Book]:
-    """Books that share the layout of the mould."""
+) -> Book:
+    """Books that share the layout of the mould, stacked along a leading axis."""
     room = mould(traders_only)
     stacked, _, _ = books.pack([room, *held], MARKETS, rest_in_adl, dtype)
     assert stacked.layout == books.pack([room], MARKETS)[0].layout, "the mould has no room"
-    return [jax.tree.map(lambda x, i=i: x[i], stacked) for i in range(1, len(held) + 1)]
+    return jax.tree.map(lambda x: x[1:], stacked)
 
 
 def quotes(rng, steps: int = 6, markets: int = MARKETS, move=0.03, depth=4e4, dt=5.0) -> Quote:
@@ -233,6 +236,48 @@ def quotes(rng, steps: int = 6, markets: int = MARKETS, move=0.03, depth=4e4, dt
     x = np.cumsum(common + rng.normal(0, move / 2, (steps, markets)), 0)
     d = depth * np.exp(rng.normal(0, 0.5, (steps, 2, markets)))
     return jax.vmap(lambda i, d, t: Quote(index=i, depth=d, dt=t))(np.exp(x), d, np.full(steps, dt))
+
+
+def crash(**book_numbers) -> Scenario:
+    """A violent law on a thin order book, so that small books see every stage within minutes."""
+    law = dict(
+        probability_down=0.5,
+        drift=0.08,
+        duration=120.0,
+        volatility=0.004,
+        volatility_after=0.001,
+        calming=300.0,
+        jump_immigrants=2.0,
+        jump_branching=0.3,
+        jump_lag=20.0,
+        jump_size=0.03,
+        jump_against=0.2,
+        rebound=0.4,
+        rebound_dispersion=0.2,
+        rebound_time=200.0,
+        beta=[1.0, 1.4],
+        beta_dispersion=0.2,
+        own_volatility=[0.3, 0.6],
+    )
+    depth = dict(
+        calm=np.full((2, MARKETS), 0.05),
+        sensitivity=[15.0, 8.0],
+        memory=600.0,
+        recovery=600.0,
+        floor=0.05,
+        dispersion=0.3,
+    )
+    return Scenario(
+        law=Crash(scale_table=noise.scale_table(3.0), **{k: number(v) for k, v in law.items()}),
+        depth=Depth(**{k: number(v) for k, v in depth.items()}),
+        order_book=order_book(**book_numbers),
+    )
+
+
+def simulation(steps: int = 30) -> Simulation:
+    """Steps of 5 seconds, then as many of 20."""
+    dt = np.concatenate([np.full(steps, 5.0), np.full(steps, 20.0)])
+    return Simulation(dt=number(dt), market_ids=jnp.arange(MARKETS, dtype=jnp.uint32))
 
 
 def at(quotes_: Quote, t: int) -> Quote:

@@ -28,7 +28,7 @@ def hyperliquid_snapshot(path: str, allow_underwater: bool = False) -> Positions
     rows = _query(
         """SELECT account_id, coin, side * size AS size, entry_px, mark_px, account_value,
                   positions_complete
-           FROM read_parquet(?) JOIN read_parquet(?) USING (account_id)
+           FROM read_parquet(?) AS p JOIN read_parquet(?) AS a USING (account_id)
            ORDER BY account_id, coin""",
         [str(files[1]), str(files[0])],
     )

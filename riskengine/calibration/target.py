@@ -9,6 +9,7 @@ from riskengine.montecarlo import estimators
 from riskengine.montecarlo.estimators import Estimate, Sample
 
 KNOWN_TO = 0.1  # relative standard error of a probability that is called well known
+RESAMPLES = 999  # of a bootstrap: its limits are order statistics, at 95 % the 25th on each side
 
 
 @dataclass(frozen=True)
@@ -16,7 +17,8 @@ class Target:
     """F*(ε) with its two intervals, and the paths that it takes.
 
     `estimate` carries the variance within and between books and is what advice rests on: its upper
-    limit. `simulation` is the error of this number of paths against these books.
+    limit. `simulation` is the error of this number of paths against these books. The numbers of
+    paths hold for books of as many paths as here, so for more books, not for more paths of them.
     """
 
     estimate: Estimate
@@ -30,20 +32,22 @@ def fund_target(name: str, need: np.ndarray, exceed: float, sample: Sample) -> T
     """The smallest F with P(need > F) ≤ ε, from the needs of all paths of one unlimited run.
 
     It is the order statistic of `estimators.quantile`. (The smallest of a grid of F whose estimated
-    probability meets ε would miss it most of the time.)
+    probability meets ε would miss it most of the time.) The design effect is that of the need at F,
+    or, where fewer than 10 paths need more, at the 10 largest needs.
     """
     found = estimators.quantile(name, need, exceed, sample, "USD")
     alone = estimators.quantile(f"{name}_simulation", need, exceed, sample, "USD", total=False)
-    at = found.value if found.value is not None else np.inf
-    effect = sample.paths / estimators.effective(need > at, sample)
-    limit = math.log(0.5 * (1.0 - sample.level)) / math.log1p(-exceed)
+    at = estimators.upper(need, max(exceed, estimators.RARE / sample.paths))
+    effect = sample.paths / estimators.effective_above(need, at, sample)
+    ranked = sample.paths / estimators.effective_ranks(need, at, sample)
+    limit = math.log(sample.tail) / math.log1p(-exceed)  # (1 − ε)ⁿ ≤ tail: one of n lies above F*
     known = (1.0 - exceed) / (exceed * KNOWN_TO**2)
     return Target(
         estimate=found,
         simulation=alone,
         design_effect=effect,
-        paths_for_limit=math.ceil(effect * limit),
-        paths_well_known=math.ceil(effect * known),
+        paths_for_limit=math.ceil(ranked * limit),
+        paths_well_known=math.ceil(effect * known * (1.0 - 1e-12)),
     )
 
 
@@ -54,35 +58,40 @@ def difference(
 
     The interval comes from resampling whole books (paths where the book is given) 999 times.
     """
-    value = _at(fine, exceed) - _at(coarse, exceed)
-    groups = sample.book if sample.random_books and sample.books > 1 else np.arange(sample.paths)
-    members = [np.flatnonzero(groups == g) for g in np.unique(groups)]
-    draw = np.random.Generator(np.random.PCG64(0)).integers(len(members), size=(999, len(members)))
+    before, after = estimators.upper(coarse, exceed), estimators.upper(fine, exceed)
+    hits = int(np.sum(coarse > before))
+    about = (sample.level, sample.paths, hits, "paired bootstrap", "USD")
+    if math.isinf(before) or math.isinf(after):
+        return Estimate(name, None, None, None, *about, "no capital is enough at one of the steps")
+    shifts = _resampled(fine, coarse, exceed, sample)
+    rank = math.floor(sample.tail * (len(shifts) + 1) * (1.0 + 1e-12))
+    if rank < 1:
+        return Estimate(name, after - before, None, None, *about, "too few resamples for limits")
+    low, high = float(shifts[rank - 1]), float(shifts[-rank])
+    limits = [x if math.isfinite(x) else None for x in (low, high)]
+    return Estimate(name, after - before, limits[0], limits[1], *about)
+
+
+def _resampled(fine: np.ndarray, coarse: np.ndarray, exceed: float, sample: Sample) -> np.ndarray:
+    """The change on books drawn with replacement, ascending; NaN where both needs are infinite."""
+    groups = sample.place if sample.clustered(True) else np.arange(sample.paths)
+    members = np.split(np.argsort(groups, kind="stable"), np.cumsum(np.bincount(groups))[:-1])
+    random = np.random.Generator(np.random.PCG64(0))
     shifts = []
-    for row in draw:
+    for row in random.integers(len(members), size=(RESAMPLES, len(members))):
         chosen = np.concatenate([members[i] for i in row])
-        shifts.append(_at(fine[chosen], exceed) - _at(coarse[chosen], exceed))
-    tail = 0.5 * (1.0 - sample.level)
-    low, high = np.quantile(shifts, [tail, 1.0 - tail])
-    hits = int(np.sum(coarse > _at(coarse, exceed)))
-    return Estimate(name, value, float(low), float(high), sample.level, sample.paths, hits,
-                    "paired bootstrap", "USD")  # fmt: skip
-
-
-def _at(need: np.ndarray, exceed: float) -> float:
-    ordered = np.sort(need)
-    return float(ordered[len(ordered) - 1 - math.floor(exceed * len(ordered))])
+        before, after = (estimators.upper(need[chosen], exceed) for need in (coarse, fine))
+        shifts.append(after - before)
+    return np.sort(shifts)
 
 
 def levels(need: np.ndarray, capital: float) -> np.ndarray:
-    """Six levels of F at which what happens after the first intervention is simulated.
+    """At most six levels of F at which what happens after the first intervention is simulated.
 
     From no fund to one that is rarely used, with the venue's own in between: 0, a quarter, one and
     four times the capital, and the capital that one path in three and one in twenty needs.
     """
     finite = need[np.isfinite(need)]
-    often, seldom = (_at(finite, e) if len(finite) else capital for e in (1 / 3, 1 / 20))
-    asked = [0.0, 0.25 * capital, capital, 4.0 * capital, often, seldom]
-    return np.unique(np.asarray([round(f, 2) for f in asked]))
-
-
+    often, seldom = (estimators.upper(finite, e) if len(finite) else 0.0 for e in (1 / 3, 1 / 20))
+    beside = [0.25 * capital, 4.0 * capital, often, seldom]
+    return np.unique([0.0, capital, *(round(f, 2) for f in beside)])

@@ -117,8 +117,11 @@ def _jackknife(share: Values, pull: Values) -> float:
 
 
 def _student(share: Values, tail: float) -> float:
-    """Student's quantile; Satterthwaite's degrees of freedom are fewer where groups are unequal."""
-    free = np.sum(share**2) ** 2 / np.sum(share**4) - 1.0
+    """Student's quantile; groups of unequal size count as 1 / Σ w_b² of equal size.
+
+    (With B − 1 degrees and books of lognormal size, σ = 1.5 and B = 32, 95 % intervals cover 91 %.)
+    """
+    free = 1.0 / float(np.sum(share**2)) - 1.0
     return float(stats.t.isf(tail, max(free, 1.0)))
 
 
@@ -129,8 +132,8 @@ def effective(hit: Values, sample: Sample, total: bool = True) -> float:
     The simulation error of given books is at most the binomial one (Hoeffding 1956): n_eff ≥ n.
     """
     n, p = sample.paths, float(np.mean(hit))
-    variance = sample.variance(np.asarray(hit, float), total)
-    if p in (0.0, 1.0) or variance == 0.0:
+    variance = sample.variance(hit, total)
+    if sample.books == 1 or p in (0.0, 1.0) or variance == 0.0:
         return float(n)
     found = p * (1.0 - p) * n / (n - 1) / variance
     return min(found, n) if total else max(found, n)
@@ -156,7 +159,12 @@ def wilson(p: float, n: float, reach: float) -> tuple[float, float]:
 def proportion(
     name: str, hit: Values, sample: Sample, unit: str = "probability", total: bool = True
 ) -> Estimate:
-    """P(hit) with its interval; with no hit at all the upper limit is 3/n (at 95 %)."""
+    """P(hit) with its interval; with no hit at all the upper limit is 3/n (at 95 %).
+
+    That limit, exact for independent paths, is too low where few books hold most of the risk. So
+    are, at few hits, the others: with B = 32 and 20 hits expected, 95 % intervals cover 93 % where
+    the books' probabilities have a coefficient of variation of 1.5, and 88 % where it is 3.
+    """
     hit = np.asarray(hit, bool)
     hits, n = int(hit.sum()), sample.paths
     p = hits / n
@@ -167,6 +175,7 @@ def proportion(
     note = ""
     if hits < RARE:
         note = f"{hits} of {n} paths: poorly known"
+        note += "; limit as if books were alike" if hits == 0 and sample.clustered(total) else ""
     elif n - hits < RARE:
         note = f"all but {n - hits} of {n} paths"
     method = _method("Wilson", sample, total)
@@ -213,7 +222,7 @@ def upper(x: Values, exceed: float) -> float:
 
 
 def effective_ranks(x: Values, value: float, sample: Sample, total: bool = True) -> float:
-    """`effective_above`, reduced by what few books add to Student's quantile over the normal one."""
+    """`effective_above`, reduced by what few books add to Student's quantile."""
     lost = (sample.quantile(False) / sample.quantile(total)) ** 2
     return effective_above(x, value, sample, total) * lost
 

@@ -82,7 +82,7 @@ def _stage(world: twins.World, name: str, before, found, market) -> dict[str, fl
         world.differences(state, theirs.state)
         | world.moved(found["flows"], theirs.flows)
         | world.noted(found["noted"], theirs.needs)
-        | world.recorded(before.record, state.record, theirs.flows)
+        | world.recorded(before, state, theirs.flows)
     )
 
 
@@ -126,8 +126,8 @@ def test_every_stage_agrees_with_the_reference(name):
     check()
     for stage in rulebook.venue(name, np.random.default_rng(0)).stages:
         for event in EVENTS[stage]:
-            assert seen[event] > 5, f"{event} hardly ever happened: {seen}"
-        assert seen[f"{stage} not needed"] > 5, f"{stage} was always needed: {seen}"
+            assert seen[event] > 2, f"{event} hardly ever happened: {seen}"
+        assert seen[f"{stage} not needed"] > 2, f"{stage} was always needed: {seen}"
 
 
 @pytest.mark.parametrize("name", rulebook.RULES)
