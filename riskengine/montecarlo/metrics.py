@@ -8,7 +8,7 @@ from jaxtyping import Array, Bool, Float, Int
 from riskengine.specs.book import Book
 from riskengine.specs.venue import Venue, pool_capital
 from riskengine.types import pytree
-from riskengine.waterfall import ledger, pools
+from riskengine.waterfall import ledger, pools, select
 from riskengine.waterfall.state import Market, State, flows, from_vector, merge, vector
 
 LATER = {"5min": 300.0, "60min": 3600.0}  # s after an ADL at which its loss is looked at again
@@ -112,25 +112,36 @@ def required(need: Float[Array, " pools"], venue: Venue) -> Float[Array, ""]:
 def follow(
     running: Running, moved: Float[Array, " flows"], market: Market, book: Book, venue: Venue
 ) -> Running:
-    """Add what a step moved."""
+    """Let time pass, and add what a step moved, on paths where it moved anything."""
+    bad_price = ~jnp.all(market.mark > 0)
+    running = dataclasses.replace(
+        running,
+        elapsed=running.elapsed + market.dt,
+        flags=running.flags | jnp.where(bad_price, PRICE_NOT_POSITIVE, 0),
+    )
+    return select.guarded(_anything, _add)(running, moved, book, venue)
+
+
+def _anything(running: Running, moved: Float[Array, " flows"], book: Book, venue: Venue):
+    return jnp.any(moved != 0)
+
+
+def _add(running: Running, moved: Float[Array, " flows"], book: Book, venue: Venue) -> Running:
+    """Add what a step moved; see when the fund ran dry and when a rule first bound."""
     merged = merge(running.moved, moved, book, venue)
     together = from_vector(merged, book, venue)
-    elapsed = running.elapsed + market.dt
     rules = required(together.need_rules, venue)
     no_capital_helps = (from_vector(moved, book, venue).account_adl > 0) & (rules <= venue.capital)
     adl_required = jnp.maximum(running.adl_required, rules)
     adl_required = jnp.where(no_capital_helps, jnp.inf, adl_required)
     depleted = required(together.need_exit, venue) > venue.capital
     intervened = adl_required > venue.capital
-    bad_price = ~jnp.all(market.mark > 0)
     return dataclasses.replace(
         running,
         moved=merged,
-        elapsed=elapsed,
         adl_required=adl_required,
-        depletion_time=_first(running.depletion_time, depleted, elapsed),
-        intervention_time=_first(running.intervention_time, intervened, elapsed),
-        flags=running.flags | jnp.where(bad_price, PRICE_NOT_POSITIVE, 0),
+        depletion_time=_first(running.depletion_time, depleted, running.elapsed),
+        intervention_time=_first(running.intervention_time, intervened, running.elapsed),
     )
 
 

@@ -102,13 +102,27 @@ def waterfall(
     after every stage. Where no account is weak and no pool holds inventory or debt nothing changes,
     to the bit; nor does it in a step of no length.
     """
-    state, noted = pools.note(state, market, venue)
-    so_far = (state, vector(flows(book, venue, **noted)))
+    so_far = (state, vector(flows(book, venue)))
     packing = Packing.of(so_far)
-    packed = packing.pack(so_far)
+    packed = _first_note(packing)(packing.pack(so_far), market, book, venue)
     for name in venue.stages:
         packed = _stage(name, packing)(packed, market, book, venue)
     return packing.unpack(packed)
+
+
+def _first_note(packing: Packing):
+    """The pools' needs after the price move; without inventory and debt they are what they were."""
+
+    def holding(packed, market, book, venue):
+        state, _ = packing.unpack(packed)
+        return jnp.any(state.pool_size != 0) | jnp.any(state.debt > 0)
+
+    def add(packed, market, book, venue):
+        state, moved = packing.unpack(packed)
+        state, noted = pools.note(state, market, venue)
+        return packing.pack((state, merge(moved, vector(flows(book, venue, **noted)), book, venue)))
+
+    return select.guarded(holding, add)
 
 
 def _stage(name: str, packing: Packing):
