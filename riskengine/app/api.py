@@ -25,6 +25,7 @@ def question(*overrides: str) -> Asked:
     config = configure.load(overrides)
     validate.check(config)
     device.prepare(config.simulation)
+    device.probe()
     return Asked(config, build.build(config))
 
 

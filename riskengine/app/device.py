@@ -68,3 +68,17 @@ def facts() -> dict:
         "python": platform.python_version(),
         "machine": platform.machine(),
     }
+
+
+def probe() -> None:
+    """Refuse to compute with a jax that gets known answers wrong."""
+    import jax
+
+    from riskengine.montecarlo import probes
+
+    bad = probes.failed()
+    if bad:
+        raise NoDevice(
+            f"jax {jax.__version__} fails the numerical probe {', '.join(bad)} on this device: "
+            "its numbers would be wrong; install another version"
+        )

@@ -51,6 +51,7 @@ def run(config: Config, screen: Screen, command: str = "") -> Outcome:
     """Run what the configuration asks for, or find it done, and say what came out."""
     store.checked(config.name)
     device.prepare(config.simulation)
+    device.probe()
     question = build.build(config)
     screen.opening(config, question)
     resolved = dataclasses.asdict(config)
