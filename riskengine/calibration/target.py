@@ -47,7 +47,7 @@ def fund_target(name: str, need: np.ndarray, exceed: float, sample: Sample) -> T
         simulation=alone,
         design_effect=effect,
         paths_for_limit=math.ceil(ranked * limit),
-        paths_well_known=math.ceil(effect * known * (1.0 - 1e-12)),
+        paths_well_known=math.ceil(effect * known),
     )
 
 

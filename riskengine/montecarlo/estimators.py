@@ -16,12 +16,13 @@ by the design effect Var / (s²/n), where s²/n is the variance of the mean of n
 
 import bisect
 import dataclasses
+import functools
 import math
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from scipy import special, stats
+from scipy import special
 
 RARE = 10  # hits below which a probability is called poorly known
 HEAVY = 0.1  # share of a sum above which one path is named
@@ -91,7 +92,7 @@ class Sample:
         """How many standard errors the interval reaches out."""
         if self.clustered(total):
             return _student(self.sizes / self.paths, self.tail)
-        return float(special.ndtri(1.0 - self.tail))
+        return float(-special.ndtri(self.tail))
 
     def variance(self, x: Values, total: bool) -> float:
         """Of the mean of x: within books, or within and between them."""
@@ -122,7 +123,7 @@ def _student(share: Values, tail: float) -> float:
     (With B − 1 degrees and books of lognormal size, σ = 1.5 and B = 32, 95 % intervals cover 91 %.)
     """
     free = 1.0 / float(np.sum(share**2)) - 1.0
-    return float(stats.t.isf(tail, max(free, 1.0)))
+    return float(-special.stdtrit(max(free, 1.0), tail))
 
 
 def effective(hit: Values, sample: Sample, total: bool = True) -> float:
@@ -131,11 +132,11 @@ def effective(hit: Values, sample: Sample, total: bool = True) -> float:
     Between-book variance that by chance is below the binomial one is not believed: n_eff ≤ n.
     The simulation error of given books is at most the binomial one (Hoeffding 1956): n_eff ≥ n.
     """
-    n, p = sample.paths, float(np.mean(hit))
+    n, p = float(sample.paths), float(np.mean(hit))
     variance = sample.variance(hit, total)
     if sample.books == 1 or p in (0.0, 1.0) or variance == 0.0:
-        return float(n)
-    found = p * (1.0 - p) * n / (n - 1) / variance
+        return n
+    found = p * (1.0 - p) * n / (n - 1.0) / variance
     return min(found, n) if total else max(found, n)
 
 
@@ -236,10 +237,7 @@ def _limits(x: Values, exceed: float, size: float, tail: float) -> tuple[float, 
     """
     ordered = np.sort(x)[::-1]
     n = len(ordered)
-
-    def at_most(count: float) -> float:  # binomial, continued to fractions of a path
-        return float(special.betainc(size - count, count + 1.0, 1.0 - exceed))
-
+    at_most = functools.partial(_binomial, size=size, p=exceed)
     over = bisect.bisect_right(range(n), tail, key=lambda k: at_most(k * size / n))
     under = bisect.bisect_left(
         range(1, n + 1), 1.0 - tail, key=lambda k: at_most(k * size / n - 1.0)
@@ -247,6 +245,11 @@ def _limits(x: Values, exceed: float, size: float, tail: float) -> tuple[float, 
     high = ordered[over - 1] if over else math.inf
     low = ordered[under] if under < n else -math.inf
     return float(low), float(high)
+
+
+def _binomial(count: float, size: float, p: float) -> float:
+    """P(Bin(size, p) ≤ count), continued from whole numbers to fractions of a path."""
+    return float(special.betainc(size - count, count + 1.0, 1.0 - p))
 
 
 def _quantile_note(x: Values, low: float, high: float, exceed: float, allowed: int) -> str:
@@ -280,7 +283,7 @@ def ratio(
     group = sample.place if what == "book" else np.arange(sample.paths)
     share, pull = np.bincount(group, whole) / base, np.bincount(group, part - r * whole) / base
     seen = (share != 0.0) | (pull != 0.0)
-    if seen.sum() < 2:
+    if seen.sum() < 2 or share.max() >= 1.0:
         return Estimate(name, r, None, None, *about, f"all in one {what}: no interval")
     error = math.sqrt(_jackknife(share[seen], pull[seen])) * _student(share[seen], sample.tail)
     note = f"{hits} hits: poorly known" if hits < RARE else ""
@@ -303,7 +306,7 @@ def mean(name: str, x: Values, sample: Sample, unit: str, where: Values | None =
     size = np.abs(x)
     heavy = size.max() > HEAVY * size.sum()
     most = f"the largest path is {100 * size.max() / size.sum():.0f} % of the sum" if heavy else ""
-    never = "" if size.any() else f"0 on all {hits} paths: rarer ones are not seen"
+    never = "" if size.any() else f"0 on all {hits} paths: what is rarer is not seen"
     note = "; ".join(part for part in (found.note, most, never) if part)
     return dataclasses.replace(found, method=method, note=note)
 

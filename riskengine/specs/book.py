@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Sequence
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
@@ -94,9 +95,9 @@ def pack(
     """
     layout = _layout(books, markets)
     packed = [_place(holdings, layout, rest_in_adl, dtype) for holdings in books]
-    leaves = {name: jnp.stack([fields[name] for fields, _, _ in packed]) for name in packed[0][0]}
+    each = [Book(layout=layout, **fields) for fields, _, _ in packed]
     return (
-        Book(layout=layout, **leaves),
+        jax.tree.map(lambda *leaves: jnp.stack(leaves), *each),
         [accounts for _, accounts, _ in packed],
         [positions for _, _, positions in packed],
     )

@@ -111,7 +111,8 @@ def _pool_price(state, market, venue) -> Float[Array, "pools markets"]:
     required = pools.requirement(state, market, venue)
     whole = ledger.tree(required.T)
     holds = whole > 0
-    equity = jnp.where(holds, _pool_equity(state, market, venue), 0.0)
+    equity = _pool_equity(state, market, venue)  # infinite where capital is: then nobody is closed
+    equity = jnp.where(holds & jnp.isfinite(equity), equity, 0.0)
     per_margin = equity / jnp.where(holds, whole, 1.0)
     open_ = state.pool_size != 0
     piece = jnp.where(open_, required * per_margin[:, None], 0.0)
