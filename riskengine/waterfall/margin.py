@@ -74,7 +74,8 @@ def tier_rate(value: Float[Array, "*held"], floor, rate) -> Float[Array, "*held"
 def assess(state: State, market: Market, book: Book, venue: Venue) -> Accounts:
     """Equity, maintenance margin and health of every account."""
     at_entry = venue.margin.at == "entry"
-    value = jnp.abs(state.size) * book.entry if at_entry else notional(state, market, book)
+    paid = jnp.abs(state.size) * entry(state, book)
+    value = paid if at_entry else notional(state, market, book)
     required = maintenance(value, book.margin)
     held = equity(state, market, book)
     needed = ledger.per_account(required, book)

@@ -148,7 +148,8 @@ def _makers(state, quantity, at, market: Market, book: Book, venue: Venue):
     ready = (book.role[first:] == MAKER) & (state.entered[first:] >= 1.0)
 
     mark = market.mark[None]
-    value = jnp.abs(size) * mark
+    at_entry = venue.margin.at == "entry"
+    value = jnp.abs(size) * (state.dense_entry if at_entry else mark)
     initial = margin.tier_rate(value, venue.margin.floor[:, None], venue.margin.initial[:, None])
     worth = cash + ledger.tree((size * (mark - 1.0)).T)
     free = jnp.maximum(worth - ledger.tree((value * initial).T), 0.0)
