@@ -56,7 +56,7 @@ def use_double() -> None:
 # without them. A gather that is merged with a concatenation computes garbage on the CPU with jax
 # 0.10.1 to 0.11.2 (tests/test_numerics.py shows it); and whole chains of elementwise work are
 # computed again inside every reordering, which made a step 2.3 times slower.
-CPU_OPTIONS = {"xla_disable_hlo_passes": "cse_barrier_expander"}
+CPU_OPTIONS = {"xla_disable_hlo_passes": "cse_barrier_expander,small-while-loop-hoisting"}
 
 
 def compiled(function: Callable, **options: Any) -> Callable:

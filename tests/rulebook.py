@@ -95,7 +95,6 @@ RULES = dict(
         triggers=(),
         mark_rule="index",
         adl_price="bankruptcy",
-        allocation="sequence",
         ranking="return_leverage",
         social="winners",
     ),

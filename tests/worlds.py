@@ -277,7 +277,7 @@ def crash(**book_numbers) -> Scenario:
 def simulation(steps: int = 30) -> Simulation:
     """Steps of 5 seconds, then as many of 20."""
     dt = np.concatenate([np.full(steps, 5.0), np.full(steps, 20.0)])
-    return Simulation(dt=number(dt), market_ids=jnp.arange(MARKETS, dtype=jnp.uint32))
+    return Simulation.of(dt, jnp.arange(MARKETS, dtype=jnp.uint32))
 
 
 def at(quotes_: Quote, t: int) -> Quote:

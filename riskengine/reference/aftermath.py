@@ -1,6 +1,7 @@
 """Section 4.6: what an ADL costs those who are closed."""
 
 from riskengine.reference import margin
+from riskengine.reference.records import DUST
 
 
 def note_deleveraging(parties, losers, standing, state, market, book, flows):
@@ -15,7 +16,9 @@ def note_deleveraging(parties, losers, standing, state, market, book, flows):
             flows.deleveraged_short += closed * market.mark[m]
         if party.position is not None:
             account = book.account[party.position]
-            flows.deleveraged[account] = (standing[account].equity, 0)
+            equity = standing[account].equity
+            if not is_dust(party, losers, equity / market.mark[m]):
+                flows.deleveraged[account] = (equity, 0)
     for k in range(len(state.size)):
         if book.account[k] in flows.deleveraged:
             equity, gains = flows.deleveraged[book.account[k]]
@@ -25,6 +28,12 @@ def note_deleveraging(parties, losers, standing, state, market, book, flows):
     flows.adl_loss_index = adl_loss(flows.sold, flows.proceeds, market.index)
     for loser in losers:
         flows.unmatched += (loser.quantity - loser.closed) * market.mark[loser.market]
+
+
+def is_dust(party, losers, equity):
+    """Whether what was closed is rounding, of what was to be closed or of the account's equity."""
+    gap = sum(loser.quantity for loser in losers if loser.market == party.market)
+    return party.closed <= DUST * max(gap, equity)
 
 
 def adl_loss(sold, proceeds, reference):

@@ -55,11 +55,11 @@ class State:
 
 @pytree
 class Quote:
-    """What the scenario says about one step."""
+    """What the scenario says about one step, or about all steps of a path."""
 
-    index: Float[Array, " markets"]
-    depth: Float[Array, "2 markets"]  # units within 1 % of mid: bids, asks
-    dt: Float[Array, ""]
+    index: Float[Array, "*steps markets"]
+    depth: Float[Array, "*steps 2 markets"]  # units within 1 % of mid: bids, asks
+    dt: Float[Array, "*steps"]
 
 
 @pytree
