@@ -31,11 +31,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     given = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        return _run(given)
+        code = _run(given)
+        sys.stdout.flush()
+        return code
     except InputError as error:
         return _fail(str(error), error.exit_code)
     except BrokenPipeError:
-        sys.stdout = open(os.devnull, "w")  # noqa: SIM115  # what is buffered goes nowhere
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the rest goes nowhere
         return 141
     except KeyboardInterrupt:
         return _fail("interrupted", 130)
@@ -46,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if code is None:
             if isinstance(error, SystemExit):
                 raise
-            print("this is a bug in riskengine, please report it with what follows", file=sys.stderr)
+            print("this is a bug in riskengine, please report what follows", file=sys.stderr)
             raise
         if code > 128:
             return _fail("interrupted; the same command goes on where it was", code)
@@ -71,23 +73,27 @@ def _run(given: list[str]) -> int:
 
         print(f"riskengine {riskengine.__version__}")
         return 0
-    unknown = options - {"-m", "--multirun", "--cfg"}
-    if unknown:
-        from riskengine.errors import InputError
-
-        raise InputError(sorted(unknown)[0], "is not an option; usage: riskengine [-m] [KEY=VALUE ...]")
+    _check_options(options)
     if options & {"-m", "--multirun"}:
         return _sweep(overrides)
     return _one(overrides, "--cfg" in options)
 
 
-def _help() -> str:
-    from riskengine.app.configure import CONF, GROUPS
+def _check_options(options: set[str]) -> None:
+    from riskengine.app.overrides import USAGE
+    from riskengine.errors import InputError, printable
 
-    lines = []
-    for group in GROUPS:
-        names = sorted(path.stem for path in (CONF / group).glob("*.yaml"))
-        lines.append(f"  {group:<12}{', '.join(names)}")
+    unknown = sorted(options - {"-m", "--multirun", "--cfg"})
+    if unknown:
+        raise InputError(printable(unknown[0]), f"is not an option; {USAGE}")
+    if "--cfg" in options and len(options) > 1:
+        raise InputError("--cfg", "prints one configuration: leave out -m")
+
+
+def _help() -> str:
+    from riskengine.app.overrides import GROUPS, options
+
+    lines = [f"  {group:<12}{', '.join(options(group))}" for group in GROUPS]
     return HELP.replace("{groups}", "\n".join(lines) + "\n")
 
 
@@ -101,7 +107,7 @@ def _one(overrides: list[str], only_print: bool) -> int:
 
         import yaml
 
-        print(yaml.safe_dump(dataclasses.asdict(config), sort_keys=False, allow_unicode=True), end="")
+        print(yaml.safe_dump(dataclasses.asdict(config), sort_keys=False), end="")
         return 0
     from riskengine.app import run
     from riskengine.app.show import Screen
@@ -113,8 +119,9 @@ def _one(overrides: list[str], only_print: bool) -> int:
 def _sweep(overrides: list[str]) -> int:
     """Every job is checked before the first one runs."""
     from riskengine.app import configure, validate
+    from riskengine.app.overrides import is_launcher
 
-    jobs = configure.jobs([o for o in overrides if not o.startswith("hydra/launcher")])
+    jobs = configure.jobs([o for o in overrides if not is_launcher(o)])
     configs = [configure.load(job) for job in jobs]
     for config in configs:
         validate.check(config)

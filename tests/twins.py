@@ -53,6 +53,20 @@ def stages(state, quote, order_book, book, venue):
     return jax.device_get(_program(state, quote, order_book, book, venue))
 
 
+def begin(book, venue):
+    """The state before the first step, in NumPy arrays."""
+    return jax.device_get(step.opening(margin.attach(book, venue), venue))
+
+
+def trajectory(quotes, order_book, book, venue, state=None) -> list:
+    """All steps, each as `stages` returns it."""
+    state, went = begin(book, venue) if state is None else state, []
+    for t in range(len(quotes.dt)):
+        went.append(stages(state, worlds.at(quotes, t), order_book, book, venue))
+        state = went[-1][1][-1]["state"]
+    return went
+
+
 @dataclasses.dataclass
 class World:
     """What both engines need to know, in the words of each."""

@@ -213,6 +213,12 @@ def mould(traders_only: bool, markets: int = MARKETS) -> Holdings:
     )
 
 
+def rows(held: Holdings, traders_only: bool = False) -> np.ndarray:
+    """Which account of `placed` is which of the holdings."""
+    _, accounts, _ = books.pack([mould(traders_only), held], MARKETS)
+    return np.array([np.flatnonzero(accounts[1] == i)[0] for i in range(len(held.cash))])
+
+
 def placed(
     held: Holdings, traders_only: bool = False, rest_in_adl: bool = False, dtype: str = "float64"
 ) -> Book:

@@ -58,14 +58,19 @@ def probabilities(study: Study, sample: Sample, at_fund: Sample) -> list[Estimat
     then depletion, like all that happens after the first intervention, is known at the fund only.
     """
     results, fund, capital = study.results, study.fund, study.capital
-    intervened, depleted = results["adl_required_fund"] > capital, results["required_fund"] > capital
+    intervened, depleted = (
+        results["adl_required_fund"] > capital,
+        results["required_fund"] > capital,
+    )
     exact = "inventory" not in study.question.venue.pools.triggers
     dry = (depleted, sample) if exact else (fund["depleted"], at_fund)
     found = [
         estimators.proportion("adl_probability", intervened, sample),
         estimators.proportion("depletion_probability", *dry),
         estimators.proportion("unfunded_probability", fund["unfunded"] > 0, at_fund),
-        estimators.proportion("deleveraging_probability", fund["accounts_deleveraged"] > 0, at_fund),
+        estimators.proportion(
+            "deleveraging_probability", fund["accounts_deleveraged"] > 0, at_fund
+        ),
         estimators.proportion("social_loss_probability", fund["social_loss"] > 0, at_fund),
         estimators.proportion("adl_probability_simulation", intervened, sample, total=False),
         estimators.proportion("depletion_probability_simulation", *dry, total=False),
@@ -79,7 +84,9 @@ def needs(study: Study, sample: Sample) -> list[Estimate]:
     beyond = np.maximum(results["required_fund"] - study.capital, 0.0)
     return [
         estimators.mean("excess_draw", beyond, sample, "USD"),
-        estimators.quantile("required_fund_cash_median", results["required_fund_cash"], 0.5, sample, "USD"),
+        estimators.quantile(
+            "required_fund_cash_median", results["required_fund_cash"], 0.5, sample, "USD"
+        ),
         estimators.quantile("required_fund_median", results["required_fund"], 0.5, sample, "USD"),
         estimators.quantile("vault_worst_p99", -results["vault_worst"], 0.01, sample, "USD"),
         estimators.quantile("drawdown_p99", results["drawdown"], 0.01, sample, "USD"),
@@ -99,7 +106,9 @@ def losses(results: Results, sample: Sample) -> list[Estimate]:
         name = f"adl_loss_{reference}"
         found.append(estimators.mean(name, results[name], sample, "USD", where=hit))
         if reference not in ("mark",):
-            part = estimators.ratio(f"haircut_{reference}", results[name], equity, sample, hits=count)
+            part = estimators.ratio(
+                f"haircut_{reference}", results[name], equity, sample, hits=count
+            )
             found.append(part)
     deleveraged = results["deleveraged_long"] + results["deleveraged_short"]
     found.append(estimators.mean("deleveraged", deleveraged, sample, "USD", where=hit))
@@ -125,7 +134,9 @@ def accounts(results: Results, sample: Sample) -> list[Estimate]:
         "accounts_liquidated", results["accounts_liquidated"], paths, sample,
         hits=int(results["accounts_liquidated"].sum()),
     )  # fmt: skip
-    bankrupted = estimators.mean("winner_bankrupted", results["winner_bankrupted"], sample, "accounts")
+    bankrupted = estimators.mean(
+        "winner_bankrupted", results["winner_bankrupted"], sample, "accounts"
+    )
     return [per_hit, hit_share, liquidated, bankrupted]
 
 
@@ -134,17 +145,22 @@ def _account_quantile(haircut, path, results: Results, sample: Sample) -> Estima
     name, unit = "haircut_p99", "fraction"
     if len(haircut) < 100:
         note = f"{len(haircut)} deleveraged accounts cannot carry a 99th percentile"
-        return Estimate(name, None, None, None, sample.level, len(haircut), 0, "order statistic", unit, note)
+        return Estimate(
+            name, None, None, None, sample.level, len(haircut), 0, "order statistic", unit, note
+        )
     row = {int(p): int(b) for p, b in zip(results.path, results.book, strict=True)}
     book = np.asarray([row[int(p)] for p in path])
-    each = Sample(book, sample.level, sample.random_books)
+    # accounts hit on one path share its crash: with one given book a path is the cluster
+    each = Sample(book if sample.random_books else path, sample.level, True)
     return estimators.quantile(name, haircut, 0.01, each, unit)
 
 
 def targets(study: Study, config: Config, sample: Sample) -> tuple[Target, list[Estimate]]:
     """The fund that keeps ADL, and the fund that keeps depletion, as rare as asked for."""
     results, asked = study.results, config.target
-    adl = target.fund_target("fund_target", results["adl_required_fund"], asked.adl_probability, sample)
+    adl = target.fund_target(
+        "fund_target", results["adl_required_fund"], asked.adl_probability, sample
+    )
     dry = target.fund_target(
         "fund_target_depletion", results["required_fund"], asked.depletion_probability, sample
     )
@@ -183,11 +199,13 @@ def checks(study: Study, sample: Sample) -> list[Estimate]:
             "fund_target_dt_difference", fine["adl_required_fund"], coarse["adl_required_fund"],
             exceed, part,
         )  # fmt: skip
-        known = change.low is not None and change.high is not None
-        moved = known and not change.low <= 0.0 <= change.high
-        note = f"F* of {100 * exceed:.3g} % at dt/2 less that at dt, first {study.refined.until:.0f} s"
+        low, high = change.low, change.high
+        moved = low is not None and high is not None and not low <= 0.0 <= high
+        note = (
+            f"F* of {100 * exceed:.3g} % at dt/2 less that at dt, first {study.refined.until:.0f} s"
+        )
         note += ": the time step matters" if moved else ""
-        found.append(dataclasses.replace(change, note=note))
+        found.append(dataclasses.replace(change, note="; ".join(filter(None, (change.note, note)))))
     return found
 
 
@@ -249,9 +267,9 @@ def lead(study: Study, config: Config, found: dict[str, Estimate]) -> str:
     level = f"{100 * adl.level:g} %"
     share = 100 * study.capital / question.open_interest
     text = (
-        f"In a simulated crash {venue.title or venue.name} deleverages winners with probability "
-        f"{percent(adl)} and its fund of {usd(study.capital)} ({share:.3g} % of open interest) runs dry "
-        f"with probability {percent(dry)} ({level} intervals)"
+        f"{venue.title or venue.name}: in a simulated crash winners are deleveraged with probability "
+        f"{percent(adl)} and the fund of {usd(study.capital)} ({share:.3g} % of open interest) runs "
+        f"dry with probability {percent(dry)} ({level} intervals)"
     )
     if not question.opened.complete:
         return text + "; the book is partial, so there is no fund target."

@@ -58,7 +58,9 @@ def _drawn(config: Config, key: jax.Array) -> OpenBook:
     )
     markets = tuple(config.book.markets)
     holdings = tuple(_margined(book, config.venue, markets) for book in drawn)
-    names = tuple(np.asarray([f"account {i}" for i in range(len(h.cash))], object) for h in holdings)
+    names = tuple(
+        np.asarray([f"account {i}" for i in range(len(h.cash))], object) for h in holdings
+    )
     return OpenBook(markets=markets, holdings=holdings, names=names, complete=True)
 
 
@@ -82,7 +84,9 @@ def build_population(config: Config) -> population.Population:
 
 def _margined(holdings: Holdings, venue: VenueConfig, markets: tuple[str, ...]) -> Holdings:
     """Give every account at least the initial margin of its positions' tiers."""
-    tables = [venue.margin.tables[venue.margin.markets.get(m, venue.margin.default)] for m in markets]
+    tables = [
+        venue.margin.tables[venue.margin.markets.get(m, venue.margin.default)] for m in markets
+    ]
     notional, needed = np.abs(holdings.size), np.zeros(len(holdings.size))
     for market, rows in enumerate(tables):
         mine = holdings.market == market
@@ -136,7 +140,9 @@ def _accounts(rows, markets: tuple[str, ...]) -> tuple[Holdings, np.ndarray]:
     if np.isnan(rows.mark_price).any():
         row = int(np.flatnonzero(np.isnan(rows.mark_price))[0])
         where = f"{rows.path}: column mark_price"
-        raise InputError(where, "is required in every row: sizes are measured at it", f"row {row + 2}")
+        raise InputError(
+            where, "is required in every row: sizes are measured at it", f"row {row + 2}"
+        )
     labels = [
         f"{account} / {market}" if kind == "isolated" else account
         for account, market, kind in zip(rows.account, rows.market, rows.margin, strict=True)
@@ -203,7 +209,9 @@ def concentrated(opened: OpenBook, config: Config, initial: float) -> OpenBook:
     return dataclasses.replace(
         opened,
         holdings=tuple(
-            _concentrate(h, market, 0.01 * law.share_pct, law.side == "long", equity, len(opened.markets))
+            _concentrate(
+                h, market, 0.01 * law.share_pct, law.side == "long", equity, len(opened.markets)
+            )
             for h in opened.holdings
         ),
         names=tuple(np.append(names, "concentrated") for names in opened.names),

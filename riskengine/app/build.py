@@ -57,7 +57,9 @@ def build(config: Config) -> Question:
     prices = scenarios.prices(config, opened.markets, seconds)
     scenario, opened = scenarios.build(config, opened, prices, seconds)
     packed, names = books.packed(opened, config)
-    interest = float(np.mean([open_interest(h, len(opened.markets)).sum() for h in opened.holdings]))
+    interest = float(
+        np.mean([open_interest(h, len(opened.markets)).sum() for h in opened.holdings])
+    )
     return Question(
         key=key,
         books=packed,
@@ -151,7 +153,9 @@ def margin_tables(config: VenueConfig, markets: tuple[str, ...]) -> Margin:
     tables = [margin.tables[margin.markets.get(m, margin.default)] for m in markets]
     tiers = max(len(rows) for rows in tables)
     columns = [_column(rows, tiers) for rows in tables]
-    floor, ratio, deduction, initial = (np.stack(part, axis=1) for part in zip(*columns, strict=True))
+    floor, ratio, deduction, initial = (
+        np.stack(part, axis=1) for part in zip(*columns, strict=True)
+    )
     return Margin(
         floor=jnp.asarray(floor),
         ratio=jnp.asarray(ratio),
@@ -162,7 +166,7 @@ def margin_tables(config: VenueConfig, markets: tuple[str, ...]) -> Margin:
     )
 
 
-def _column(rows: list[list[float]], tiers: int) -> tuple[np.ndarray, ...]:
+def _column(rows: list[list[int | float]], tiers: int) -> tuple[np.ndarray, ...]:
     """Floor, maintenance ratio, deduction and initial ratio of one table.
 
     The deduction makes marginal brackets continuous: d_j = d_{j−1} + floor_j (r_j − r_{j−1}).

@@ -3,6 +3,7 @@
 import os
 
 from riskengine.app.config import SimulationConfig
+from riskengine.errors import printable
 
 CORES_MAX = 64
 FLAG = "--xla_cpu_multi_thread_eigen=false"  # cores work on different paths, not on the same one
@@ -35,11 +36,14 @@ def prepare(config: SimulationConfig) -> None:
             pass  # jax is awake already: a notebook, or a second job of a sweep
     try:
         platform = jax.default_backend()
-    except RuntimeError as error:
-        line = str(error).splitlines()[0]
-        raise NoDevice(f"JAX_PLATFORMS={os.environ.get('JAX_PLATFORMS', '')}: {line}") from None
+    except (RuntimeError, AssertionError) as error:  # the latter: a platform that is not there
+        line = (str(error).splitlines() or ["jax finds no such device"])[0]
+        asked = printable(os.environ.get("JAX_PLATFORMS", ""))
+        raise NoDevice(f"JAX_PLATFORMS={asked} cannot be used: {line}") from None
     if config.device == "gpu" and platform != "gpu":
-        raise NoDevice(f"simulation.device is gpu, but jax finds only {platform}; use simulation.device=cpu")
+        raise NoDevice(
+            f"simulation.device is gpu, but jax finds only {platform}; use simulation.device=cpu"
+        )
 
 
 def cores() -> int:
@@ -54,7 +58,7 @@ def facts() -> dict:
     import platform
 
     import jax
-    import jaxlib
+    import jaxlib.version
     import numpy
 
     devices = jax.local_devices()
@@ -63,7 +67,7 @@ def facts() -> dict:
         "device": devices[0].device_kind,
         "devices": len(devices),
         "jax": jax.__version__,
-        "jaxlib": jaxlib.__version__,
+        "jaxlib": jaxlib.version.__version__,
         "numpy": numpy.__version__,
         "python": platform.python_version(),
         "machine": platform.machine(),

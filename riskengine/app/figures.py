@@ -18,7 +18,7 @@ CURVES = {
 }
 HITS_MIN = 10  # paths beyond a capital that it takes to speak of its probability
 NOTE = (
-    "Bands: {level} confidence, simulation error only. "
+    "Bands: {level} confidence, for these books and, where books are drawn, between them. "
     f"Dotted: fewer than {HITS_MIN} paths beyond F, too few to rely on."
 )
 MARGIN = 1.35  # the plot is wider than what matters most in it

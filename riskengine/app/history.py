@@ -81,7 +81,9 @@ def _minute_knots(path: Path) -> tuple[np.ndarray, np.ndarray]:
 
     Where the minute falls the high comes first: the path through a bar is not recorded.
     """
-    bars = _query("SELECT t_s, open, high, low, close FROM read_parquet(?) ORDER BY t_s", [str(path)])
+    bars = _query(
+        "SELECT t_s, open, high, low, close FROM read_parquet(?) ORDER BY t_s", [str(path)]
+    )
     falls = bars["close"] < bars["open"]
     first = np.where(falls, bars["high"], bars["low"])
     second = np.where(falls, bars["low"], bars["high"])

@@ -78,7 +78,12 @@ def _done_before(folder: store.RunFolder, screen: Screen) -> Outcome:
 
 
 def _compute(
-    config: Config, question: Question, folder: store.RunFolder, screen: Screen, resolved, command: str
+    config: Config,
+    question: Question,
+    folder: store.RunFolder,
+    screen: Screen,
+    resolved,
+    command: str,
 ) -> Outcome:
     began = time.monotonic()
     found, seconds = simulate(config, question, folder, screen)
@@ -144,7 +149,9 @@ def _after(progress, done: int, asked) -> study.Progress:
     return lambda what, more, _: progress(what, done + more, asked.paths)
 
 
-def _second_opinion(config: Config, question: Question, screen: Screen, elapsed: float) -> list[Shadow]:
+def _second_opinion(
+    config: Config, question: Question, screen: Screen, elapsed: float
+) -> list[Shadow]:
     """The reference engine on a few paths; it must agree in float64."""
     asked = config.simulation
     if not asked.shadow_paths:
@@ -191,7 +198,9 @@ def notes(config: Config, found: Study) -> list[str]:
     said = list(question.opened.notes)
     coarse = max(p.dt_s for p in config.simulation.grid)
     if coarse > config.venue.dt_max_s:
-        said.append(f"steps of {coarse:g} s are longer than the {config.venue.dt_max_s:g} s of this preset")
+        said.append(
+            f"steps of {coarse:g} s are longer than the {config.venue.dt_max_s:g} s of this preset"
+        )
     if question.prices:
         said += list(question.prices.notes) + [_modelled(question)]
     if "inventory" in config.venue.triggers:

@@ -43,8 +43,8 @@ def prices(config: Config, markets: tuple[str, ...], dt: np.ndarray) -> PriceSou
         if market in markets
     }
     if not series:
-        raise InputError("scenario.path", f"must hold prices of a market of the book ({', '.join(markets[:5])} …)",
-                         ", ".join(list(found.series)[:5]))  # fmt: skip
+        must = f"must hold prices of a market of the book ({', '.join(markets[:5])} …)"
+        raise InputError("scenario.path", must, ", ".join(list(found.series)[:5]))
     end = float(np.sum(dt))
     for market, (time, _) in series.items():
         if time[0] > dt[0] or time[-1] < end - LATE:
@@ -52,7 +52,10 @@ def prices(config: Config, markets: tuple[str, ...], dt: np.ndarray) -> PriceSou
             raise InputError("scenario.path", must, f"{time[0]:g} s to {time[-1]:g} s")
     modelled = tuple(m for m in markets if m not in series)
     return PriceSource(
-        series=series, modelled=modelled, inputs={found.path: found.sha256}, notes=tuple(found.warnings)
+        series=series,
+        modelled=modelled,
+        inputs={found.path: found.sha256},
+        notes=tuple(found.warnings),
     )
 
 

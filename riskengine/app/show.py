@@ -1,6 +1,7 @@
-"""What a run says on the terminal: results on standard output, progress and notes on standard error."""
+"""What a run says on the terminal: results on standard output, the rest on standard error."""
 
 import contextlib
+import io
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -36,10 +37,10 @@ class Screen:
 
     def opening(self, config: Config, question: Question) -> None:
         """What is about to run."""
-        shape = question.books.layout
+        shape, books = question.books.layout, len(question.opened.holdings)
         self.note(
-            f"{config.name}: {config.simulation.paths} paths x {question.simulation.dt.shape[0]} steps, "
-            f"{len(question.opened.holdings)} books of {shape.number_of_accounts} accounts and "
+            f"{config.name}: {config.simulation.paths} paths x {question.simulation.dt.shape[0]} "
+            f"steps, {books} books of {shape.number_of_accounts} accounts and "
             f"{shape.number_of_positions} positions in {len(question.markets)} markets; the first "
             "batch compiles the program"
         )
@@ -56,10 +57,17 @@ class Screen:
     @contextlib.contextmanager
     def _bar(self):
         from rich.console import Console
-        from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+        from rich.progress import (
+            BarColumn,
+            Progress,
+            TextColumn,
+            TimeElapsedColumn,
+            TimeRemainingColumn,
+        )
 
-        columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total} paths"),
-                   TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn())  # fmt: skip
+        done = TextColumn("{task.completed}/{task.total} paths")
+        left = (TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn())
+        columns = (TextColumn("{task.description}"), BarColumn(), done, *left)
         with Progress(*columns, console=Console(file=self.err), transient=True) as bar:
             tasks: dict[str, int] = {}
 
@@ -88,7 +96,13 @@ class Screen:
         return told
 
     def answer(
-        self, config: Config, study: Study, answers: Answers, second: list[Shadow], facts: dict, folder: Path
+        self,
+        config: Config,
+        study: Study,
+        answers: Answers,
+        second: list[Shadow],
+        facts: dict,
+        folder: Path,
     ) -> None:
         """The answer, then what it rests on."""
         self.say(answers.sentence)
@@ -105,19 +119,23 @@ class Screen:
         from rich.text import Text
 
         table = Table(box=box.SIMPLE, pad_edge=False)
-        for name, side in (("estimate", "left"), ("value", "right"), ("interval", "right"),
-                           ("hits", "right"), ("n", "right"), ("note", "left")):  # fmt: skip
-            table.add_column(name, justify=side, overflow="fold")
+        for name in ("estimate", "value", "interval", "hits", "n", "note"):
+            text = name in ("estimate", "note")
+            table.add_column(name, justify="left" if text else "right", overflow="fold")
         for e in answers.estimates:
             if e.name in SHOWN:
                 table.add_row(*(Text(cell) for cell in row(e)))
-        width = None if self.out.isatty() else 132
-        Console(file=self.out, width=width, highlight=False).print(table)
+        drawn, terminal = io.StringIO(), self.out.isatty()  # `say` knows what the stream can carry
+        width = None if terminal else 132
+        console = Console(file=drawn, width=width, force_terminal=terminal, highlight=False)
+        console.print(table)
+        self.say(drawn.getvalue().rstrip("\n"))
 
 
 SHOWN = (
     "adl_probability", "depletion_probability", "unfunded_probability", "fund_target",
-    "fund_target_depletion", "expected_haircut", "expected_pnl_haircut", "haircut_p99", "accounts_hit",
+    "fund_target_depletion", "expected_haircut", "expected_pnl_haircut", "haircut_p99",
+    "accounts_hit",
     "adl_loss_mark", "adl_loss_index", "adl_loss_5min", "adl_loss_60min", "adl_loss_horizon",
     "winner_bankrupted", "social_loss", "unfunded", "vault_profit", "excess_draw", "leftover",
     "fund_target_dt_difference",
@@ -149,19 +167,20 @@ def summary(study: Study, answers: Answers, second: list[Shadow], facts: dict) -
         equal = bool(levels["adl_flags_equal"].all())
         text = "equal" if equal else "NOT equal (a rule binds that reads the fund otherwise)"
         lines.append(
-            f"levels: first interventions of {int(levels['paths'][0])} paths at {len(levels['capital'])} "
-            f"levels of F {text} to the curve, path by path"
+            f"levels: first interventions of {int(levels['paths'][0])} paths at "
+            f"{len(levels['capital'])} levels of F {text} to the curve, path by path"
         )
     if second:
         worst = max(one.difference for one in second)
         steps = sum(one.steps for one in second)
         lines.append(
-            f"second opinion: {len(second)} paths, {steps} steps, largest difference {worst:.1e} of gross"
+            f"second opinion: {len(second)} paths, {steps} steps, largest difference {worst:.1e} "
+            "of gross"
         )
     lines.append(
-        f"run: {facts['paths']} paths, seed {facts['seed']}, {facts['precision']} on {facts['devices']} x "
-        f"{facts['device']}, jax {facts['jax']}; ledger residual {facts['ledger_residual']:.1e} of gross; "
-        f"{facts['elapsed_seconds']:.0f} s"
+        f"run: {facts['paths']} paths, seed {facts['seed']}, {facts['precision']} on "
+        f"{facts['devices']} x {facts['device']}, jax {facts['jax']}; ledger residual "
+        f"{facts['ledger_residual']:.1e} of gross; {facts['elapsed_seconds']:.0f} s"
     )
     return lines
 

@@ -1,24 +1,27 @@
 """Many configurations, one after the other in this process or on a hydra launcher."""
 
+import shlex
 import sys
 from collections.abc import Sequence
 from typing import Any
 
 from riskengine.app import configure
 from riskengine.app.config import Config
+from riskengine.app.fields import choose
+from riskengine.app.overrides import is_launcher
 from riskengine.app.run import run as run_one
 from riskengine.app.show import Screen
 
 
 def run(jobs: Sequence[list[str]], configs: Sequence[Config], overrides: Sequence[str]) -> int:
     """Run every job; equal shapes share one compiled program. Ends with a table."""
-    launcher = [o for o in overrides if o.startswith("hydra/launcher")]
+    launcher = [o for o in overrides if is_launcher(o)]
     if launcher:
-        return _launched(overrides)
+        return _launched(launcher, jobs, configs)
     screen, rows = Screen(), []
     for number, (job, config) in enumerate(zip(jobs, configs, strict=True)):
         screen.note(f"job {number + 1} of {len(jobs)}: {' '.join(job)}")
-        rows.append(run_one(config, screen, "riskengine " + " ".join(job)).headline)
+        rows.append(run_one(config, screen, shlex.join(["riskengine", *job])).headline)
     _table(screen, jobs, rows)
     return 0
 
@@ -37,20 +40,30 @@ def _plain(x: Any) -> str:
     return "–" if x is None else f"{x:.4g}"
 
 
-def _launched(overrides: Sequence[str]) -> int:
-    """Hand the sweep to hydra, which starts one process per job where the launcher does."""
+def _launched(launcher: Sequence[str], jobs: Sequence[list[str]], configs: Sequence[Config]) -> int:
+    """Hand the jobs to hydra, which starts one process per job where the launcher does.
+
+    hydra sees their numbers only: what they are was composed and checked here.
+    """
     import hydra
-    from hydra.core.config_store import ConfigStore
-    from omegaconf import DictConfig, OmegaConf
+    from omegaconf import DictConfig
 
-    ConfigStore.instance().store(name="schema", node=Config)
-    sys.argv = ["riskengine", "-m", *overrides, "hydra.job.chdir=false", "hydra.output_subdir=null"]
+    for option in launcher:
+        name, _, value = option.lstrip("+").partition("=")
+        if name == "hydra/launcher":
+            choose(name, configure.launchers(), value)
+    numbers = ",".join(str(number) for number in range(len(jobs)))
+    quiet = [
+        "hydra/job_logging=disabled",
+        "hydra/hydra_logging=disabled",
+        "hydra.output_subdir=null",
+    ]
+    folder = f"hydra.sweep.dir='{configs[0].runs}/launcher'"
+    sys.argv = ["riskengine", "-m", *launcher, *quiet, folder, f"+job={numbers}"]
 
-    @hydra.main(config_path=str(configure.CONF), config_name="config", version_base="1.3")
     def job(composed: DictConfig) -> None:
-        config = OmegaConf.to_object(composed)
-        assert isinstance(config, Config)
-        run_one(config, Screen(), "riskengine")
+        number = int(composed.job)
+        run_one(configs[number], Screen(), shlex.join(["riskengine", *jobs[number]]))
 
-    job()
+    hydra.main(config_path=None, config_name=None, version_base="1.3")(job)()
     return 0

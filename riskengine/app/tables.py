@@ -71,7 +71,9 @@ def path_columns(study: Study) -> dict[str, np.ndarray]:
         column[:count] = study.fund[name]
         columns[name] = column
     for name in NEVER:
-        columns[name] = np.where(known, np.where(np.arange(len(results)) < count, columns[name], np.inf), np.nan)
+        columns[name] = np.where(
+            known, np.where(np.arange(len(results)) < count, columns[name], np.inf), np.nan
+        )
     return columns
 
 

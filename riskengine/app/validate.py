@@ -11,19 +11,23 @@ from riskengine.app.config import (
     ScenarioConfig,
     SimulationConfig,
     VenueConfig,
-    bounds,
-    choose,
 )
-from riskengine.errors import InputError
+from riskengine.app.config_venue import STAGES
+from riskengine.app.fields import bounds, choose
+from riskengine.errors import InputError, printable
 
-STAGES = ("book", "takeover", "unwind", "fund", "adl", "social")
-TRIGGERS = ("inventory", "margin")
 HORIZON_MAX = 8 * 3600.0  # s; rules of venues look back at most that far
 WORK_MAX = 1e13  # account-steps: about a year on one core
+NAME_MAX = 200  # characters of a market's name
 
 
 def check(config: Config) -> None:
     """Raise `InputError` at the first rule that does not hold."""
+    from riskengine.app import store
+
+    store.checked(config.name)
+    if not config.runs:
+        raise InputError("runs", "is required: the folder of all runs", "''")
     venue(config.venue)
     book(config.book)
     scenario(config.scenario, config.book)
@@ -33,22 +37,29 @@ def check(config: Config) -> None:
 
 
 def venue(config: VenueConfig) -> None:
-    """Stages, tiers and pools."""
-    for place, name in enumerate(config.stages):
-        choose(f"venue.stages[{place}]", STAGES, name)
-        if name in config.stages[:place]:
-            raise InputError("venue.stages", f"must name {name} once", config.stages)
+    """Stages, thresholds, tiers and pools."""
     if not config.stages:
         raise InputError("venue.stages", f"must name at least one of {', '.join(STAGES)}", [])
-    for place, name in enumerate(config.triggers):
-        choose(f"venue.triggers[{place}]", TRIGGERS, name)
+    once("venue.stages", config.stages)
+    once("venue.triggers", config.triggers)
     if config.adl.allocation == "sequence" and config.adl.policy != "queue":
-        raise InputError("venue.adl.allocation", "must be average unless policy is queue", "sequence")
-    above, below = config.takeover.above_pct, config.takeover.below_pct
-    if above is not None and above > below:
-        raise InputError("venue.takeover.above_pct", f"must be <= below_pct ({below:g})", above)
+        raise InputError(
+            "venue.adl.allocation", "must be average unless policy is queue", "sequence"
+        )
+    for stage in ("liquidation", "takeover"):
+        rules = getattr(config, stage)
+        if rules.above_pct is not None and rules.above_pct > rules.below_pct:
+            must = f"must be <= below_pct ({rules.below_pct:g})"
+            raise InputError(f"venue.{stage}.above_pct", must, rules.above_pct)
     margin(config)
     pools(config)
+
+
+def once(where: str, names: list[str]) -> None:
+    """No name stands twice in a list."""
+    for place, name in enumerate(names):
+        if name in names[:place]:
+            raise InputError(where, f"must name {printable(name)} once", names)
 
 
 def margin(config: VenueConfig) -> None:
@@ -57,8 +68,9 @@ def margin(config: VenueConfig) -> None:
     for name, rows in tables.items():
         where = f"venue.margin.tables.{name}"
         if not isinstance(rows, list) or not rows:
-            raise InputError(where, "must be a list of rows [floor_usd, leverage, maintenance_pct]", rows)
-        before: list[float] | None = None
+            must = "must be a list of rows [floor_usd, leverage, maintenance_pct]"
+            raise InputError(where, must, rows if rows is not None else "null")
+        before: list[Any] | None = None
         for place, row in enumerate(rows):
             tier(f"{where}[{place}]", row, before)
             before = row
@@ -68,7 +80,7 @@ def margin(config: VenueConfig) -> None:
         choose(where, tables, name)
 
 
-def tier(where: str, row: Any, before: list[float] | None) -> None:
+def tier(where: str, row: Any, before: list[Any] | None) -> None:
     """One row of a margin table."""
     if not (isinstance(row, list) and len(row) == 3 and all(_is_number(x) for x in row)):
         raise InputError(where, "must be three numbers [floor_usd, leverage, maintenance_pct]", row)
@@ -78,12 +90,14 @@ def tier(where: str, row: Any, before: list[float] | None) -> None:
     if maintenance <= 0:
         raise InputError(f"{where} maintenance", "must be > 0 %", maintenance)
     if maintenance >= 100 / leverage:
-        must = f"maintenance must be below initial margin, {100 / leverage:g} % at leverage {leverage:g}"
+        initial = f"{100 / leverage:g} % at leverage {leverage:g}"
+        must = f"maintenance must be below initial margin, {initial}"
         raise InputError(where, must, maintenance)
     if before is None and floor != 0:
         raise InputError(f"{where} floor", "must be 0 in the first row", floor)
     if before is not None and not (floor > before[0] and maintenance >= before[2]):
-        raise InputError(where, "must have a higher floor and no lower maintenance than the row above", row)
+        must = "must have a higher floor and no lower maintenance than the row above"
+        raise InputError(where, must, row)
 
 
 def _is_number(x: Any) -> bool:
@@ -103,7 +117,8 @@ def pools(config: VenueConfig) -> None:
             choose(f"venue.pools.{name}.owner", [n for n in config.pools if n != name], pool.owner)
         for market in pool.markets:
             if market in seen:
-                raise InputError(f"venue.pools.{name}.markets", f"must not repeat a market of {seen[market]}", market)
+                must = f"must not repeat a market of {printable(seen[market], 40)}"
+                raise InputError(f"venue.pools.{name}.markets", must, market)
             seen[market] = name
     if catch_all(config.pools) is None and not seen:
         raise InputError("venue.pools", "must have a pool for the markets", list(config.pools))
@@ -116,39 +131,46 @@ def catch_all(pools_: dict[str, PoolConfig]) -> str | None:
 
 def book(config: BookConfig) -> None:
     """A law or a file, never both."""
-    if config.path is None:
-        if not config.markets:
-            raise InputError("book.markets", "must name at least one market", [])
-        if len(set(config.markets)) < len(config.markets):
-            raise InputError("book.markets", "must not repeat a market", config.markets)
-        for market in config.markets:
-            if config.market_share_pct.get(market, 0.0) <= 0:
-                raise InputError(f"book.market_share_pct.{market}", "must be > 0", config.market_share_pct.get(market))
-        if config.makers == 0:
-            raise InputError("book.makers", "must be >= 1: makers balance the markets of the law", 0)
-    elif config.markets:
-        raise InputError("book.path", "replaces book.markets: choose book=file, or set no path", config.path)
+    if config.path == "":
+        raise InputError("book.path", "is required: a file of positions (docs/files.md)", "''")
+    if config.path is not None and config.markets:
+        must = "replaces book.markets: choose book=file, or set no path"
+        raise InputError("book.path", must, config.path)
+    if config.path is not None:
+        return
+    if not config.markets:
+        raise InputError("book.markets", "must name at least one market", [])
+    once("book.markets", config.markets)
+    for market in config.markets:
+        share = config.market_share_pct.get(market)
+        if not market or len(market) > NAME_MAX:
+            must = f"must be names of 1 to {NAME_MAX} characters"
+            raise InputError("book.markets", must, config.markets)
+        if not share:
+            where = f"book.market_share_pct.{market}"
+            raise InputError(where, f"is required and must be > 0 (+{where}=VALUE)", share)
+    if config.makers == 0:
+        raise InputError("book.makers", "must be >= 1: makers balance the markets of the law", 0)
 
 
 def scenario(config: ScenarioConfig, of: BookConfig) -> None:
     """The parts that the law needs."""
-    if config.law == "ladder":
-        shocks = config.ladder.shocks_pct
-        if not shocks:
-            raise InputError("scenario.ladder.shocks_pct", "must hold at least one shock", [])
-        for place, shock in enumerate(shocks):
-            if not -100 < shock <= 1000 or shock != shock:
-                raise InputError(f"scenario.ladder.shocks_pct[{place}]", "must be > -100 and <= 1000", shock)
-    if config.law == "replay" and config.path is None:
-        raise InputError("scenario.path", "is required by law replay: a file of prices")
+    if config.law == "ladder" and not config.ladder.shocks_pct:
+        raise InputError("scenario.ladder.shocks_pct", "must hold at least one shock", [])
+    if config.law == "replay" and not config.path:
+        must = "is required by law replay: a file of prices (docs/files.md)"
+        raise InputError("scenario.path", must, "''" if config.path == "" else "null")
     if config.law != "replay" and config.path is not None:
-        raise InputError("scenario.path", "must not be set unless scenario.law is replay", config.path)
+        raise InputError(
+            "scenario.path", "must not be set unless scenario.law is replay", config.path
+        )
     if config.law == "concentration" and of.path is None:
         choose("scenario.concentration.market", of.markets, config.concentration.market)
-    if config.depth.other_sensitivity > config.depth.own_sensitivity:
-        raise InputError("scenario.depth.other_sensitivity",
-                         f"must be <= own_sensitivity ({config.depth.own_sensitivity:g})",
-                         config.depth.other_sensitivity)  # fmt: skip
+    own, other = config.depth.own_sensitivity, config.depth.other_sensitivity
+    if other > own:
+        raise InputError(
+            "scenario.depth.other_sensitivity", f"must be <= own_sensitivity ({own:g})", other
+        )
 
 
 def simulation(config: SimulationConfig, run: Config) -> None:
@@ -163,10 +185,14 @@ def simulation(config: SimulationConfig, run: Config) -> None:
             raise InputError(f"{where}.dt_s", f"must divide the phase of {seconds:g} s", phase.dt_s)
         total, steps = total + seconds, steps + round(count)
     if total > HORIZON_MAX:
-        raise InputError("simulation.grid", f"must not be longer than {HORIZON_MAX / 60:g} min", total / 60)
+        must = f"must not be longer than {HORIZON_MAX / 60:g} min (the limit)"
+        raise InputError("simulation.grid", must, f"{total / 60:g} min")
     if steps > STEPS_MAX:
-        raise InputError("simulation.grid", f"must have steps{bounds({'least': 1, 'most': STEPS_MAX})}", steps)
+        must = f"must have steps{bounds({'least': 1, 'most': STEPS_MAX, 'limit': True})}"
+        raise InputError("simulation.grid", must, f"{steps:.10g} steps")
     work = config.paths * steps * run.book.accounts
     if work > WORK_MAX:
-        must = f"must keep paths x steps x accounts below the limit of {WORK_MAX:.0e} (time and memory)"
+        must = (
+            f"must keep paths x steps x accounts below the limit of {WORK_MAX:.0e} (time, memory)"
+        )
         raise InputError("simulation.paths", must, f"{work:.3g}")

@@ -7,7 +7,7 @@ import numpy as np
 from riskengine.specs.book import Book
 from riskengine.specs.scenario import OrderBook
 from riskengine.specs.venue import Venue
-from riskengine.waterfall.state import Quote, State
+from riskengine.waterfall.state import Quote
 
 
 def positions_of(book: Book) -> np.ndarray:

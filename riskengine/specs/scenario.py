@@ -9,7 +9,7 @@ import math
 
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, UInt
 
 from riskengine.types import pytree, static
 
@@ -114,7 +114,7 @@ class Scenario:
     order_book: OrderBook
 
 
-def log_index(noise: Noise, path: Int[Array, ""], scenario: Scenario, dt: Float[Array, " steps"]):
+def log_index(noise: Noise, path: UInt[Array, ""], scenario: Scenario, dt: Float[Array, " steps"]):
     """Log index price of every market at the end of every step, relative to the start."""
     law = scenario.law
     if isinstance(law, Crash):
@@ -140,8 +140,8 @@ def _crash(noise: Noise, law: Crash, dt: Float[Array, " steps"]) -> Float[Array,
     factor = sign * scale * fall * (1.0 - returned) + _cumulative(shaken * noise.common)
 
     beta = law.beta * jnp.exp(law.beta_dispersion * noise.beta - 0.5 * law.beta_dispersion**2)
-    own = _cumulative(shaken[:, None] * law.own_volatility * noise.market)
-    return factor[:, None] * beta + own
+    own = _cumulative(shaken[:, None] * law.own_volatility[None] * noise.market)
+    return factor[:, None] * beta[None] + own
 
 
 def student_scale(uniform: Float[Array, ""], table: Float[Array, " knots"]) -> Float[Array, ""]:
@@ -196,7 +196,7 @@ def _jumps(noise: Noise, law: Crash, turn, time) -> Float[Array, " steps"]:
     size = jnp.where(noise.jump_side < law.jump_against, -size, size)
     size = jnp.where(order < count, size, 0.0)
     happened = when[None, :] <= time[:, None]
-    terms = jnp.where(happened, size, 0.0)
+    terms = jnp.where(happened, size[None], 0.0)
     return _cumulative(terms.T)[-1]
 
 
@@ -216,7 +216,8 @@ def _replay(noise: Noise, law: Replay, dt) -> Float[Array, "steps markets"]:
         return jnp.where(knot >= 0, walk[jnp.maximum(knot, 0), column], 0.0)
 
     bridge = walk - (1.0 - law.weight) * at(law.knot_before) - law.weight * at(law.knot_after)
-    return law.log_index + law.bridge_volatility * bridge + law.own_volatility * walk
+    bridged = law.bridge_volatility[None] * bridge
+    return law.log_index + bridged + law.own_volatility[None] * walk
 
 
 def depth_of(

@@ -85,7 +85,9 @@ def exit_gain(state: State, market: Market) -> Float[Array, " pools"]:
 def requirement(state: State, market: Market, venue: Venue) -> Float[Array, "pools markets"]:
     """Maintenance margin of the inventory, by the tiers of the markets."""
     value = jnp.abs(state.pool_size) * market.mark[None]
-    spread = {n: getattr(venue.margin, n)[:, None] for n in ("floor", "ratio", "deduction", "initial")}
+    spread = {
+        n: getattr(venue.margin, n)[:, None] for n in ("floor", "ratio", "deduction", "initial")
+    }
     return margin.maintenance(value, dataclasses.replace(venue.margin, **spread))
 
 

@@ -3,7 +3,6 @@
 import dataclasses
 
 import jax.numpy as jnp
-from jaxtyping import Array, Float
 
 from riskengine.specs.book import Book
 from riskengine.specs.venue import Venue

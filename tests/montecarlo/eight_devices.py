@@ -9,6 +9,6 @@ import test_path_program
 
 
 def main() -> None:
-    """The run of `whole` on all devices, two paths each at a time."""
-    results = test_path_program.run(batch=2, capital=2e3, takeover_above=0.0)
+    """The run of `whole`, one path at a time on each device."""
+    results = test_path_program.run(batch=1, **test_path_program.POOR)
     np.savez(os.environ["OUT"], devices=len(jax.local_devices()), **results.metrics)

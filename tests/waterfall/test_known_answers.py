@@ -227,7 +227,9 @@ RATIOS = {
 def scaled(book, quotes, factor: float):
     return (
         dataclasses.replace(book, size=book.size * factor, cash=book.cash * factor),
-        dataclasses.replace(jax.tree.map(jnp.asarray, quotes), depth=jnp.asarray(quotes.depth * factor)),
+        dataclasses.replace(
+            jax.tree.map(jnp.asarray, quotes), depth=jnp.asarray(quotes.depth * factor)
+        ),
     )
 
 
