@@ -71,7 +71,7 @@ def october_2025(path: str) -> Prices:
     )
     for symbol in np.unique(bars["symbol"].astype(str)):
         mine = bars["symbol"] == symbol
-        coin = symbol.removesuffix("-USD")
+        coin = str(symbol).removesuffix("-USD")
         series[THOUSANDS.get(coin, coin)] = (bars["t"][mine].astype(float), bars["close"][mine])
     return Prices(series=series, path=path, sha256=_digest(files), warnings=())
 
@@ -106,10 +106,11 @@ def _query(sql: str, parameters: list) -> dict[str, np.ndarray]:
 
     try:
         with duckdb.connect() as connection:
-            return connection.execute(sql, parameters).fetchnumpy()
+            found = connection.execute(sql, parameters).fetchnumpy()
     except duckdb.Error as error:
         line = str(error).splitlines()[0]
         raise InputError(parameters[0], f"cannot be read as Parquet: {line}") from None
+    return {name: np.asarray(values) for name, values in found.items()}
 
 
 def _digest(files: list[Path]) -> str:

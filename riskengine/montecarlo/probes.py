@@ -55,7 +55,8 @@ def gather_probe(jit=compiled, calls: int = CALLS) -> bool:
     for _ in range(calls):
         values, weights = random.normal(size=account.max() + 1), random.uniform(1, 2, len(account))
         expected = np.where(order >= 0, (weights * values[account])[order], 0.0)
-        if not np.array_equal(np.asarray(program(values, weights)), expected):
+        found = program(jnp.asarray(values), jnp.asarray(weights))
+        if not np.array_equal(np.asarray(found), expected):
             return False
     return True
 

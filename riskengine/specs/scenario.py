@@ -153,12 +153,12 @@ def student_scale(uniform: Float[Array, ""], table: Float[Array, " knots"]) -> F
     """
     logit = jnp.log(uniform) - jnp.log1p(-uniform)
     place = (logit + SPAN) * ((table.shape[0] - 1) / (2.0 * SPAN))
-    knot = jnp.clip(jnp.floor(place), 0, table.shape[0] - 2).astype(jnp.int32)
-    part = place - knot
+    below = jnp.clip(jnp.floor(place), 0.0, table.shape[0] - 2.0)
+    knot, part = below.astype(jnp.int32), place - below
     return jnp.exp((1.0 - part) * table[knot] + part * table[knot + 1])
 
 
-def jump_number(uniform: Float[Array, ""], immigrants, branching) -> Float[Array, ""]:
+def jump_number(uniform: Float[Array, ""], immigrants, branching) -> Int[Array, ""]:
     """Jumps of a Hawkes cluster: immigrants Poisson, each jump has Poisson(branching) children.
 
     The total is generalised Poisson, P(n) = μ(μ + bn)^(n−1) e^(−μ−bn) / n! (Consul and Jain 1973),

@@ -103,7 +103,7 @@ def enters(state: State, accounts: Accounts, below, above, book: Book) -> Bool[A
 
 def weakest(state: State, book: Book) -> Float[Array, ""]:
     """Lowest health of an account at the start of the step, `rest` aside."""
-    return jnp.min(jnp.where(book.role == REST, jnp.inf, state.entered))
+    return ledger.total(jnp.min(jnp.where(book.role == REST, jnp.inf, state.entered)))
 
 
 def bankruptcy_price(

@@ -7,6 +7,7 @@ the given call to the operating system.
 import contextlib
 import errno
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -105,7 +106,15 @@ def child(root: Path, *arguments: str, **options) -> subprocess.Popen:
     return subprocess.Popen(command, env=env, stdout=subprocess.PIPE, text=True, **options)
 
 
+def limit_files(size: int) -> None:
+    """What `ulimit -f` does."""
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
+
+
 if __name__ == "__main__":
+    if "FILE_SIZE_MAX" in os.environ:
+        limit_files(int(os.environ["FILE_SIZE_MAX"]))
     try:
         kill_at = int(sys.argv[2]) if len(sys.argv) > 2 else NEVER
         run(Path(sys.argv[1]), Faulty(kill_at, kill=True))

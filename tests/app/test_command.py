@@ -254,7 +254,7 @@ def manifest(folder) -> dict:
 
 def test_the_answer_is_the_last_line(first, manifest):
     assert first.last == manifest["answer"] == first.out.splitlines()[0]
-    assert first.last.startswith("In a simulated crash Hyperliquid")
+    assert first.last.startswith("Hyperliquid, vault shortfall to its parent: in a simulated crash")
     assert first.compiled == 1
     for line in first.err.splitlines():
         assert line.startswith("note: ") or " of " in line, line
