@@ -14,6 +14,7 @@ from riskengine.specs.book import Holdings
 from riskengine.waterfall.state import Quote
 
 INFINITY = float("inf")
+NO_ADL = ("book", "takeover", "unwind", "fund", "social")
 FLAT = ((0.0, 0.1, 0.05), (1e12, 0.1, 0.05))  # maintenance 5 % of any notional
 
 
@@ -87,9 +88,8 @@ LEDGER = """
 def test_a_long_position_on_its_way_down():
     """Liquidated in part into the book, taken over, unwound."""
     book, rows = book_of([(100, 0, 1000, 1), (1e6, 0, -1000, 1)])
-    venue = worlds.venue(
-        rows=FLAT, mark_rule="index", fraction_above=500.0, unwind_rate=0.001, capital=50.0
-    )
+    rules = dict(stages=NO_ADL, mark_rule="index", fraction_above=500.0, unwind_rate=0.001)
+    venue = worlds.venue(rows=FLAT, capital=50.0, **rules)
     order_book = worlds.order_book(
         distance="linear", exponent=1.0, resilience=INFINITY, profit_taking=0.0
     )
@@ -113,7 +113,7 @@ def test_a_gap_in_closed_form(depth, discount, x):
     owed = max(1000 * (1 - (1 - F(x)) * (1 - discount)) - 100, F(0))
     book, _ = book_of([(100, 0, 1000, 1), (1e6, 0, -1000, 1)])
     rules = dict(book_above=-INFINITY, takeover_below=-INFINITY, fraction=1.0)
-    venue = worlds.venue(rows=FLAT, mark_rule="index", capital=60.0, **rules)
+    venue = worlds.venue(rows=FLAT, stages=NO_ADL, mark_rule="index", capital=60.0, **rules)
     order_book = worlds.order_book(
         distance="linear", exponent=1.0, distance_max=0.05, resilience=INFINITY, profit_taking=0.0
     )
@@ -145,11 +145,9 @@ def test_losers_and_counterparties_meet_in_their_order():
     book, rows = book_of(
         [(5, 0, 50, 1), (7.5, 0, 50, 1), (10, 0, -60, 1.1), (50, 0, -80, 1), (1e3, 0, 40, 1)], True
     )
-    rules = dict(sizing="full", allocation="sequence", ranking="return_leverage", fee_cap="none")
-    rules |= dict(limit="bankruptcy", bankrupt_orders="fund", book_above=0.0, takeover_below=0.5)
-    rules |= dict(pools_in_queue=True, adl_price="bankruptcy", takeover_above=0.0)
-    venue = worlds.venue(rows=FLAT, capital=0.0, **rules)
-    order_book = worlds.order_book(distance="linear", profit_taking=0.0)
+    rules = dict(allocation="sequence", ranking="return_leverage", adl_price="bankruptcy")
+    venue = worlds.venue(rows=FLAT, stages=("adl",), mark_rule="index", **rules)
+    order_book = worlds.order_book()
     price = (50 * prices[0] + 10 * prices[1]) / 60
     cash = [F(0), F(0), 10 - 60 * (price - 1), 50 - 40 * (prices[1] - 1), F(1000)]
     for engine in next(both_engines(book, venue, order_book, quotes_of([mark], 1e4))):
