@@ -12,6 +12,8 @@ from riskengine.waterfall import ledger, liquidation, margin, pools, select, seq
 from riskengine.waterfall.margin import Accounts
 from riskengine.waterfall.state import Flows, Market, State, flows
 
+DUST = 1e-12  # of a gap or of an equity: rounding, not an amount
+
 
 @pytree
 class Side:
@@ -287,7 +289,8 @@ def _sequence(losers, at, candidates, ranked, wanted, gap, book, venue) -> Closi
     flat = [_flatten(side, book) for side in (losers, at, candidates, ranked)]
     markets = jnp.arange(book.layout.number_of_markets, dtype=book.market.dtype)
     everywhere = jnp.concatenate([book.market, jnp.tile(markets, losers.pools.shape[0])])
-    closed, price, taken = sequence.pair(*flat, everywhere, wanted)
+    there = _per_side(candidates, book)
+    closed, price, taken = sequence.pair(*flat, everywhere, wanted, there, gap[::-1])
     return Closing(
         losers=_unflatten(closed, losers),
         winners=_unflatten(taken, losers),
@@ -378,11 +381,18 @@ def _hand_over(state: State, breach: Bool[Array, " pools"], venue: Venue) -> Sta
     return dataclasses.replace(state, pool_cash=state.pool_cash + short, debt=state.debt + short)
 
 
+def _hit(closed, worth, losers: Side, mark, book: Book) -> Bool[Array, " accounts"]:
+    """Accounts of which more was closed than the rounding of the gap or of their equity."""
+    gap = ledger.tree(_per_side(losers, book))
+    scale = jnp.maximum(ledger.share(gap, book), ledger.per_position(worth, book) / mark)
+    return ledger.per_account(jnp.where(closed > DUST * scale, closed, 0.0), book) > 0
+
+
 def _count(before, state, market, accounts: Accounts, worth, losers, closing, book, venue):
     """Losses of the counterparties, account by account and in total (docs/model.md 4.6, 6)."""
     mark = ledger.share(market.mark, book)
     closed, received = closing.winners.accounts, closing.winner_price.accounts
-    hit = ledger.per_account(jnp.abs(closed), book) > 0
+    hit = _hit(jnp.abs(closed), worth, losers, mark, book)
     lost = ledger.per_account(closed * (mark - received), book)
     profit = before.size * (mark - margin.entry(before, book))
     profit = ledger.per_account(jnp.maximum(profit, 0.0), book)

@@ -20,7 +20,7 @@ from jaxtyping import Array, Float, Shaped, UInt
 from riskengine.specs.book import Book
 from riskengine.waterfall import ledger
 
-ROWS_PER_PASS = 16  # of so many paths, one is worked on at a time
+ROWS_PER_PASS = 16  # on a GPU: of so many paths, one is worked on at a time
 SMALL = 512  # numbers; leaves up to this size travel through a guard's loop side by side
 
 
@@ -96,7 +96,7 @@ def guarded(need: Callable, run: Callable) -> Callable:
         )
         needy = jax.vmap(need, in_axes=(0, *axes), axis_size=axis_size)(x, *args)
         count = jnp.cumsum(needy.astype(jnp.int32))
-        width = max(1, axis_size // ROWS_PER_PASS)
+        width = _width(axis_size)
 
         def rows(tree, read):
             return jax.tree.map(
@@ -128,6 +128,15 @@ def guarded(need: Callable, run: Callable) -> Callable:
         return split.whole(moving, still), jax.tree.map(lambda _: True, x)
 
     return call
+
+
+def _width(paths: int) -> int:
+    """How many paths a guard works on at a time.
+
+    On a CPU one, whatever the batch: XLA rounds work on several paths at a time differently, and a
+    path's bits must not depend on how many others run beside it.
+    """
+    return 1 if jax.default_backend() == "cpu" else max(1, paths // ROWS_PER_PASS)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 
 def pair(
@@ -12,23 +12,26 @@ def pair(
     score: Float[Array, " entries"],
     market: Int[Array, " entries"],
     wanted: Float[Array, "2 markets"],
+    there: Float[Array, "2 markets"],
+    gap: Float[Array, "2 markets"],
 ):
     """Close losers from the first entry and counterparties from the best score, market by market.
 
-    Entries carry signed quantities. A counterparty that takes the interval [a, b] of the losers'
+    Entries carry signed quantities. Rows 0 and 1 are counterparties' longs and shorts: what is wanted
+    of them, what there is, and the gap that they face. A counterparty that takes the interval [a, b] of the losers'
     cumulative quantity receives K(b) − K(a), with K the losers' cumulative cash. Equal scores are
     served in order of entry. Returns the signed quantities closed of losers, the price that each
     counterparty receives, and the signed quantities closed of counterparties.
     """
-    aims = wanted.T.reshape(-1)  # by group: market, then 0 for counterparties' longs, 1 for shorts
-    groups = aims.shape[0]
+    aims, all_queue, all_line = (x.T.reshape(-1) for x in (wanted, wanted >= there, wanted >= gap))
+    groups = aims.shape[0]  # by market, then 0 for counterparties' longs, 1 for their shorts
     own = jnp.where(candidate > 0, 0, 1) + 2 * market
     theirs = jnp.where(losing > 0, 1, 0) + 2 * market  # losers' longs meet counterparties' shorts
 
     queue = _Line(own, -score, jnp.abs(candidate), groups)
     line = _Line(theirs, jnp.zeros_like(score), jnp.abs(losing), groups)
-    taken = queue.first(aims)
-    closed = line.first(aims)
+    taken = queue.first(aims, all_queue)
+    closed = line.first(aims, all_line)
 
     cash = jnp.abs(losing) * (losing_price - 1.0)
     before = queue.position()
@@ -55,9 +58,13 @@ class _Line:
         """Quantity of the group in front of each entry."""
         return (self.start - self.base[self.group])[self.back]
 
-    def first(self, aims: Float[Array, " groups"]) -> Float[Array, " n"]:
-        """Quantity of each entry within the first `aims` of its group."""
-        left = aims[self.group] - (self.start - self.base[self.group])
+    def first(
+        self, aims: Float[Array, " groups"], everything: Bool[Array, " groups"]
+    ) -> Float[Array, " n"]:
+        """Quantity of each entry within the first `aims` of its group: nothing or all are exact."""
+        aim = aims[self.group]
+        left = jnp.where(aim > 0, aim - (self.start - self.base[self.group]), 0.0)
+        left = jnp.where(everything[self.group] & (aim > 0), jnp.inf, left)
         return jnp.clip(left, 0.0, self.quantity)[self.back]
 
     def integral(self, amount, group, until) -> Float[Array, " n"]:
