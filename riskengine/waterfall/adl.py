@@ -72,7 +72,6 @@ def deleverage(state: State, market: Market, book: Book, venue: Venue) -> tuple[
         bad_debt=written_off,
         unmatched=ledger.tree(ledger.tree(left) * market.mark),
         need_rules=jnp.where(queued, jnp.inf, 0.0),
-        account_adl=jnp.any(closing.losers.accounts != 0),
     )
     return state, flows(book, venue, **moved)
 
@@ -254,7 +253,7 @@ def _queue(candidates: Side, ranked: Side, wanted, book: Book) -> Side:
     level = select.marginal(everyone, wanted)
     mine = ledger.share_side(level, candidates.accounts > 0, book)
     pool_mine = _by_side(level, candidates.pools)
-    pool_score = ranked.pools.astype(ranked.accounts.dtype).astype(ledger.DOUBLE)
+    pool_score = ranked.pools.astype(ranked.accounts.dtype)  # as `select` compares them
 
     def those(accounts_in, pools_in):
         return Side(
@@ -421,6 +420,7 @@ def _count(before, state, market, accounts: Accounts, worth, losers, closing, bo
         adl_loss_mark=ledger.tree(size * market.mark) - paid,
         adl_loss_index=ledger.tree(size * market.index) - paid,
         winner_bankrupted=ledger.total(hit & (worth >= 0) & (after < 0)),
+        account_adl=jnp.any(hit),
         naked_delta=ledger.total(jnp.where(hit, jnp.maximum(net - was, 0.0), 0.0)),
     )
     return state, moved

@@ -20,10 +20,16 @@ def needed(state: State, market: Market, book: Book, venue: Venue) -> Bool[Array
     return margin.weakest(state, book) < venue.liquidation.below
 
 
-def _fell(state: State, book: Book, venue: Venue) -> Bool[Array, " accounts"]:
-    rules = venue.liquidation
-    inside = (state.entered < rules.below) & (state.entered >= rules.above)
-    return inside & (book.role != REST)
+def _inside(
+    state: State, accounts: Accounts, book: Book, venue: Venue
+) -> Bool[Array, " accounts"]:
+    """Accounts that were in the stage's range when the step began and are still below it."""
+    below, above = (
+        x.astype(accounts.health.dtype)
+        for x in (venue.liquidation.below, venue.liquidation.above)
+    )
+    fell = (state.entered < below) & (state.entered >= above)
+    return fell & (accounts.health < below) & (book.role != REST)
 
 
 def reduce(state: State, market: Market, book: Book, venue: Venue) -> tuple[State, Flows]:
@@ -34,7 +40,7 @@ def reduce(state: State, market: Market, book: Book, venue: Venue) -> tuple[Stat
     and only as much is sold as the fund can pay for.
     """
     accounts = margin.assess(state, market, book, venue)
-    inside = _fell(state, book, venue) & (accounts.health < venue.liquidation.below)
+    inside = _inside(state, accounts, book, venue)
     bankrupt = inside & (state.entered <= 0.0)
     if venue.liquidation.bankrupt_orders == "none":
         bankrupt = jnp.zeros_like(bankrupt)
@@ -77,8 +83,8 @@ def _fractional(state, market, accounts, book, venue):
     rules = venue.liquidation
     value = margin.notional(state, market, book)
     waits = ledger.per_position(state.cooldown, book) > 0
-    part = (value > rules.fraction_above) & ~waits
-    return jnp.where(part, rules.fraction, 1.0).astype(value.dtype)
+    part = (value > rules.fraction_above.astype(value.dtype)) & ~waits
+    return jnp.where(part, rules.fraction.astype(value.dtype), 1.0)
 
 
 def _to_margin(state, market, accounts, book, venue):
@@ -104,7 +110,7 @@ def _fractions(state, market, accounts, bankrupt, book: Book, venue: Venue):
     rules = venue.liquidation
     part = SIZING[rules.sizing](state, market, accounts, book, venue)
     left = (1.0 - part) * margin.notional(state, market, book)
-    whole = (left < rules.dust) | ledger.per_position(bankrupt, book)
+    whole = (left < rules.dust.astype(left.dtype)) | ledger.per_position(bankrupt, book)
     return jnp.where(whole, 1.0, part)
 
 

@@ -97,6 +97,7 @@ def watch(state: State, market: Market, book: Book, venue: Venue) -> State:
 
 def enters(state: State, accounts: Accounts, below, above, book: Book) -> Bool[Array, " accounts"]:
     """Accounts that were below a threshold when the step began and still are."""
+    below, above = (jnp.asarray(x, accounts.health.dtype) for x in (below, above))
     fallen = (state.entered < below) & (accounts.health < below)
     return fallen & (accounts.health >= above) & (book.role != REST)
 

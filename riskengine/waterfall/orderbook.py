@@ -45,11 +45,11 @@ def clear(orders: Orders, state: State, market: Market, book: Book) -> tuple[Sta
 
 
 def _limits_bind(filled, orders: Orders, state: State, market: Market, book: Book):
-    """Whether filling everything would go beyond some order's limit."""
+    """Whether filling everything would go beyond some order's limit, or beyond the book's cap."""
     quantity = ledger.per_side(_signed(orders), book)
     last = price.distance(state.eaten + quantity, market.depth, market.order_book)
     beyond = orders.tolerance < ledger.share_side(last, orders.long, book)
-    return jnp.any(beyond & (orders.quantity > 0))
+    return jnp.any(beyond & (orders.quantity > 0)) | jnp.any(quantity > cap(market))
 
 
 def _fill_all(
@@ -66,8 +66,9 @@ def _fill_within(filled, orders: Orders, state: State, market: Market, book: Boo
     order_book = market.order_book
 
     def offered(x):
-        inside = price.reach(x, market.depth, order_book) - state.eaten
-        return jnp.minimum(jnp.where(x >= order_book.distance_max, jnp.inf, inside), cap(market))
+        inside = price.reach(x.astype(ledger.DOUBLE), market.depth, order_book) - state.eaten
+        everything = x >= order_book.distance_max.astype(x.dtype)
+        return jnp.minimum(jnp.where(everything, jnp.inf, inside), cap(market))
 
     signed = _signed(orders)
     nobody = jnp.zeros_like(state.pool_size)

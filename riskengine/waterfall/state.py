@@ -100,7 +100,7 @@ class Flows:
     need_cash: Float[Array, " pools"] = _of("max")  # capital with which each rule stays slack
     need_exit: Float[Array, " pools"] = _of("max")
     need_rules: Float[Array, " pools"] = _of("max")
-    account_adl: Float[Array, ""] = _of("max")  # 1 where an account was closed by ADL
+    account_adl: Float[Array, ""] = _of("max")  # 1 where an account was deleveraged
     worst_loss: Float[Array, ""] = _of("max")  # −Σ(A + U) over first-loss pools
     cash_residual: Float[Array, ""] = _of("max")  # of the ledger, share of gross cash
     size_residual: Float[Array, ""] = _of("max")  # share of open interest

@@ -240,7 +240,7 @@ def test_the_paths_are_eventful(whole):
         assert 0.1 < np.mean(whole[name]) < 1.0, name
 
 
-@pytest.fixture(scope="module", params=[7, "other paths", "eight devices"])
+@pytest.fixture(scope="module", params=[1, 7, 64, "other paths", "eight devices"])
 def elsewhere(request, whole, eight_devices):
     """Rows of `whole`, and the same paths in other batches, company, or on more devices."""
     if request.param == "eight devices":
@@ -256,13 +256,6 @@ def elsewhere(request, whole, eight_devices):
     return PATHS, run(batch=request.param, **POOR).metrics
 
 
-def test_numbers_do_not_depend_on_the_batch(whole, elsewhere):
-    """Decisions and counts exactly, amounts to 1e-12 of gross cash."""
-    rows, columns = elsewhere
-    assert not apart(columns, {name: x[rows] for name, x in whole.metrics.items()})
-
-
-@pytest.mark.xfail(strict=False, reason="XLA compiles other batches with other roundings")
 def test_bits_do_not_depend_on_the_batch(whole, elsewhere):
     rows, columns = elsewhere
     assert not [n for n, x in columns.items() if not identical(x, whole[n][rows])]

@@ -2,6 +2,8 @@
 
 import dataclasses
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import rulebook
@@ -112,7 +114,7 @@ def test_the_audit_sees_a_broken_stage(monkeypatch, run, cash, size):
     book = margin.attach(book, venue)
     state = step.opening(book, venue)
     owing = dataclasses.replace(state, debt=state.debt + 10.0, cash=state.cash.at[0].add(10.0))
-    quote = worlds.at(worlds.quotes(rng), 0)
+    quote = jax.tree.map(jnp.asarray, worlds.at(worlds.quotes(rng), 0))
     owing, market = price.advance(owing, quote, worlds.order_book(), venue)
     after, _ = step.STAGES["fund"][1](owing, market, book, venue)
     assert float(after.debt[0]) == 0.0  # the stage ran
