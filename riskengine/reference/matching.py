@@ -114,7 +114,7 @@ def close_parties(parties, closed, available, policy, in_sequence):
     """
     if policy == "pro_rata" or closed == available:
         for party in parties:
-            party.closed = party.quantity * (closed / available)
+            party.closed = party.quantity * share_of(closed, available)
         return
     left = closed
     queue = sorted(parties, key=lambda party: party.order)
@@ -131,7 +131,7 @@ def close_parties(parties, closed, available, policy, in_sequence):
 def close_in_proportion(losers, closed, gap):
     """Every loser is closed to the same share X / G."""
     for loser in losers:
-        loser.closed = loser.quantity * (closed / gap)
+        loser.closed = loser.quantity * share_of(closed, gap)
 
 
 def close_in_sequence(losers, closed, gap):

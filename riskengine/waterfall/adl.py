@@ -13,6 +13,7 @@ from riskengine.waterfall.margin import Accounts
 from riskengine.waterfall.state import Flows, Market, State, flows
 
 DUST = 1e-12  # of a gap or of an equity: rounding, not an amount
+ALL = 1e-14  # what may be missing from all of a side, as its sums round
 
 
 @pytree
@@ -226,7 +227,7 @@ def _ratio(a, b):
 def _average(losers, at, candidates, ranked, wanted, gap, book, venue) -> Closing:
     """Losers in the same proportion, all counterparties at the losers' average price."""
     share = POLICIES[venue.adl.policy](candidates, ranked, wanted, book)
-    part = wanted[::-1] / jnp.where(gap > 0, gap, 1.0)
+    part = _part(wanted[::-1], gap)
     closed = Side(
         accounts=losers.accounts * ledger.share_side(part, losers.accounts > 0, book),
         pools=losers.pools * _by_side(part, losers.pools),
@@ -264,8 +265,7 @@ def _queue(candidates: Side, ranked: Side, wanted, book: Book) -> Side:
     above = those(ranked.accounts > mine, pool_score > pool_mine)
     tied = those(ranked.accounts == mine, pool_score == pool_mine)
     tie = _per_side(tied, book)
-    part = (wanted - _per_side(above, book)) / jnp.where(tie > 0, tie, 1.0)
-    part = jnp.where(tie > 0, jnp.clip(part, 0.0, 1.0), 0.0)
+    part = _part(wanted - _per_side(above, book), tie)
     return Side(
         accounts=above.accounts
         + tied.accounts * ledger.share_side(part, candidates.accounts > 0, book),
@@ -275,8 +275,7 @@ def _queue(candidates: Side, ranked: Side, wanted, book: Book) -> Side:
 
 def _pro_rata(candidates: Side, ranked: Side, wanted, book: Book) -> Side:
     """Everyone in proportion to size."""
-    there = _per_side(candidates, book)
-    part = wanted / jnp.where(there > 0, there, 1.0)
+    part = _part(wanted, _per_side(candidates, book))
     return Side(
         accounts=candidates.accounts * ledger.share_side(part, candidates.accounts > 0, book),
         pools=candidates.pools * _by_side(part, candidates.pools),
@@ -309,6 +308,12 @@ def _unflatten(x: Float[Array, " entries"], like: Side) -> Side:
 
 POLICIES = {"queue": _queue, "pro_rata": _pro_rata}
 ALLOCATIONS = {"average": _average, "sequence": _sequence}
+
+
+def _part(amount: Float[Array, "2 markets"], whole) -> Float[Array, "2 markets"]:
+    """amount / whole, from 0 to 1: all where only rounding is missing, or crumbs would stay open."""
+    part = jnp.clip(amount / jnp.where(whole > 0, whole, 1.0), 0.0, 1.0)
+    return jnp.where(whole > 0, jnp.where(part > 1.0 - ALL, 1.0, part), 0.0)
 
 
 def _by_side(x: Float[Array, "2 markets"], size) -> Float[Array, "pools markets"]:
