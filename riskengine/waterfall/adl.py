@@ -36,7 +36,7 @@ class Closing:
 
 def needed(state: State, market: Market, book: Book, venue: Venue) -> Bool[Array, ""]:
     """Whether an account may enter the stage or a pool is in breach."""
-    weak = margin.weakest(state, book) < venue.adl.below
+    weak = state.weakest < venue.adl.below
     return weak | jnp.any(_in_breach(state, market, venue))
 
 

@@ -16,12 +16,33 @@ DOUBLE = jnp.float64
 
 
 def tree(x: Shaped[Array, "n *rest"]) -> Shaped[Array, "*rest"]:
-    """Sum over the first axis by halves, in an order that only its length decides."""
-    while x.shape[0] > 1:
-        half = x.shape[0] // 2
-        paired = x[:half] + x[half : 2 * half]
-        x = jnp.concatenate([paired, x[2 * half :]]) if x.shape[0] % 2 else paired
-    return x[0]
+    """Sum over the first axis, eight blocks at a time, in an order that only its length decides.
+
+    What eight blocks leave over is added at the end. One level is one pass over memory.
+    """
+    return _fold(x, jnp.add)
+
+
+def least(x: Shaped[Array, " n"]) -> Float[Array, ""]:
+    """The smallest entry, in float64; faster than XLA's own reduction of a batch."""
+    return _fold(x, jnp.minimum).astype(DOUBLE)
+
+
+def _fold(x, pair):
+    left_over = []
+    while x.shape[0] > 8:
+        block = x.shape[0] // 8
+        left_over += [x[i] for i in range(8 * block, x.shape[0])]
+        x = _halves([x[i * block : (i + 1) * block] for i in range(8)], pair)
+    return _halves([x[i] for i in range(x.shape[0])] + left_over, pair)
+
+
+def _halves(parts: list, pair):
+    """All parts together: the first half with the second, and so on down."""
+    if len(parts) == 1:
+        return parts[0]
+    half = len(parts) // 2
+    return pair(_halves(parts[:half], pair), _halves(parts[half:], pair))
 
 
 def per_account(x: Float[Array, " positions"], book: Book) -> Float[Array, " accounts"]:
@@ -37,6 +58,7 @@ def per_account(x: Float[Array, " positions"], book: Book) -> Float[Array, " acc
 
 def per_position(x: Shaped[Array, " accounts"], book: Book) -> Shaped[Array, " positions"]:
     """Give every position the value of its account."""
+    x = _settled(x)
     blocks, start = [], 0
     for slots, accounts in book.layout.accounts:
         block = x[start : start + accounts]

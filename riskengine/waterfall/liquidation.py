@@ -17,7 +17,7 @@ ROUNDING = {"float64": 1e-10, "float32": 1e-4}  # of maintenance margin: cash th
 
 def needed(state: State, market: Market, book: Book, venue: Venue) -> Bool[Array, ""]:
     """Whether any account may enter the stage."""
-    return margin.weakest(state, book) < venue.liquidation.below
+    return state.weakest < venue.liquidation.below
 
 
 def _inside(

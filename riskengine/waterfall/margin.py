@@ -92,7 +92,8 @@ def watch(state: State, market: Market, book: Book, venue: Venue) -> State:
     """Note the health with which every account enters the step; cooldowns run on."""
     entered = assess(state, market, book, venue).health
     cooldown = jnp.maximum(state.cooldown - market.dt.astype(state.cooldown.dtype), 0.0)
-    return dataclasses.replace(state, entered=entered, cooldown=cooldown)
+    weakest = ledger.least(jnp.where(book.role == REST, jnp.inf, entered))
+    return dataclasses.replace(state, entered=entered, weakest=weakest, cooldown=cooldown)
 
 
 def enters(state: State, accounts: Accounts, below, above, book: Book) -> Bool[Array, " accounts"]:
@@ -100,11 +101,6 @@ def enters(state: State, accounts: Accounts, below, above, book: Book) -> Bool[A
     below, above = (jnp.asarray(x, accounts.health.dtype) for x in (below, above))
     fallen = (state.entered < below) & (accounts.health < below)
     return fallen & (accounts.health >= above) & (book.role != REST)
-
-
-def weakest(state: State, book: Book) -> Float[Array, ""]:
-    """Lowest health of an account at the start of the step, `rest` aside."""
-    return ledger.total(jnp.min(jnp.where(book.role == REST, jnp.inf, state.entered)))
 
 
 def bankruptcy_price(

@@ -125,7 +125,8 @@ def _profit_takers(state, quantity, at, market: Market, book: Book):
     short = state.size < 0
     theirs = jnp.where(short, ledger.share(at[0], book), ledger.share(at[1], book))
     gains = state.size * (theirs - entry) > 0
-    willing = jnp.where(gains & ledger.per_position(trader, book), state.size, 0.0)
+    ready = ledger.per_position(trader.astype(state.size.dtype), book)  # 1 or 0
+    willing = jnp.where(gains, state.size * ready, 0.0)
     longs, shorts = ledger.per_side(willing, book)
     offered = jnp.stack([shorts, longs])  # who takes sells, who takes buys
     taken = jnp.minimum(market.order_book.profit_taking * quantity, offered)

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 from jax.custom_batching import custom_vmap
-from jaxtyping import Array, Float, Shaped, UInt
+from jaxtyping import Array, Bool, Float, Int, Shaped, UInt
 
 from riskengine.specs.book import Book
 from riskengine.waterfall import ledger
@@ -95,7 +95,7 @@ def guarded(need: Callable, run: Callable) -> Callable:
             lambda v, b: v if b else jnp.broadcast_to(v, (axis_size, *v.shape)), x, batched[0]
         )
         needy = jax.vmap(need, in_axes=(0, *axes), axis_size=axis_size)(x, *args)
-        count = jnp.cumsum(needy.astype(jnp.int32))
+        count = _running_count(needy)
         width = _width(axis_size)
 
         def rows(tree, read):
@@ -109,7 +109,8 @@ def guarded(need: Callable, run: Callable) -> Callable:
         def some(carry):
             """The next paths that need the work; numbers beyond the last path are dropped."""
             turn, moving = carry
-            row = jnp.searchsorted(count, turn + 1 + jnp.arange(width, dtype=jnp.int32))
+            wanted = turn + 1 + jnp.arange(width, dtype=jnp.int32)
+            row = jnp.searchsorted(count, wanted, method="compare_all")  # no loop inside the loop
             whole = split.whole(moving, still)
             if width == 1:
                 mine = jax.tree.map(lambda v: v[row[0]], whole)
@@ -128,6 +129,13 @@ def guarded(need: Callable, run: Callable) -> Callable:
         return split.whole(moving, still), jax.tree.map(lambda _: True, x)
 
     return call
+
+
+def _running_count(flags: Bool[Array, " paths"]) -> Int[Array, " paths"]:
+    """How many flags are set up to each; for the few paths of a batch faster than a cumsum."""
+    path = jnp.arange(flags.shape[0], dtype=jnp.int32)
+    upto = flags[None] & (path[None] <= path[:, None])
+    return jnp.sum(upto.astype(jnp.int32), axis=1, dtype=jnp.int32)
 
 
 def _width(paths: int) -> int:

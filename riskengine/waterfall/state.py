@@ -34,6 +34,7 @@ class State:
     dense_entry: Float[Array, "dense markets"]  # average entry of makers and `rest`
     cooldown: Float[Array, " accounts"]  # s
     entered: Float[Array, " accounts"]  # health at the marks of this step, before any stage
+    weakest: Float[Array, ""]  # lowest of them, `rest` aside
     record: AccountRecord
 
     pool_size: Float[Array, "pools markets"]

@@ -53,6 +53,7 @@ def opening(book: Book, venue: Venue) -> State:
         dense_entry=_dense_entry(book),
         cooldown=none,
         entered=jnp.full_like(book.cash, jnp.inf),
+        weakest=jnp.asarray(jnp.inf, ledger.DOUBLE),
         record=AccountRecord(
             liquidated=jnp.zeros(accounts, bool),
             deleveraged=jnp.zeros(accounts, bool),
@@ -104,25 +105,17 @@ def waterfall(
     """
     so_far = (state, vector(flows(book, venue)))
     packing = Packing.of(so_far)
-    packed = _first_note(packing)(packing.pack(so_far), market, book, venue)
+    packed = _first_note(packing.pack(so_far), packing, market, book, venue)
     for name in venue.stages:
         packed = _stage(name, packing)(packed, market, book, venue)
     return packing.unpack(packed)
 
 
-def _first_note(packing: Packing):
+def _first_note(packed, packing: Packing, market: Market, book: Book, venue: Venue):
     """The pools' needs after the price move; without inventory and debt they are what they were."""
-
-    def holding(packed, market, book, venue):
-        state, _ = packing.unpack(packed)
-        return jnp.any(state.pool_size != 0) | jnp.any(state.debt > 0)
-
-    def add(packed, market, book, venue):
-        state, moved = packing.unpack(packed)
-        state, noted = pools.note(state, market, venue)
-        return packing.pack((state, merge(moved, vector(flows(book, venue, **noted)), book, venue)))
-
-    return select.guarded(holding, add)
+    state, moved = packing.unpack(packed)
+    state, noted = pools.note(state, market, venue)
+    return packing.pack((state, merge(moved, vector(flows(book, venue, **noted)), book, venue)))
 
 
 def _stage(name: str, packing: Packing):

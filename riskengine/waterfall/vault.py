@@ -3,6 +3,7 @@
 import dataclasses
 
 import jax.numpy as jnp
+from jax import lax
 from jaxtyping import Array, Bool, Float
 
 from riskengine.specs.book import Book
@@ -13,7 +14,7 @@ from riskengine.waterfall.state import Flows, Market, State, flows
 
 def takeover_needed(state: State, market: Market, book: Book, venue: Venue) -> Bool[Array, ""]:
     """Whether any account may enter the stage."""
-    return margin.weakest(state, book) < venue.takeover.below
+    return state.weakest < venue.takeover.below
 
 
 def take_over(state: State, market: Market, book: Book, venue: Venue) -> tuple[State, Flows]:
@@ -93,7 +94,24 @@ def unwind(state: State, market: Market, book: Book, venue: Venue) -> tuple[Stat
     state = price.eat(state, quantity, market)
     state = pools.trade(state, -sell * share[0][None], jnp.broadcast_to(at[0], size.shape))
     state = pools.trade(state, buy * share[1][None], jnp.broadcast_to(at[1], size.shape))
-    accounts = margin.assess(state, market, book, venue)
+    before = state
     state = orderbook.take(state, quantity, at, market, book, venue)
-    state, written_off = liquidation.write_off(state, accounts, book, venue)
+    state, written_off = _write_off(before, state, market, book, venue)
     return state, flows(book, venue, unwound=ledger.total(quantity * at), bad_debt=written_off)
+
+
+def _write_off(before: State, state: State, market: Market, book: Book, venue: Venue):
+    """Who closed with a profit and still owes: hardly ever anybody, so margins are worked out late."""
+
+    def owing(before, state, market, book, venue):
+        accounts = margin.assess(before, market, book, venue)
+        state, written_off = liquidation.write_off(state, accounts, book, venue)
+        return state.cash, state.debt, written_off
+
+    def nobody(before, state, market, book, venue):
+        return state.cash, state.debt, jnp.zeros((), ledger.DOUBLE)
+
+    flat = ledger.per_account(jnp.abs(state.size), book) == 0
+    some = jnp.any(flat & (state.cash < 0) & (state.cash != before.cash))
+    cash, debt, written_off = lax.cond(some, owing, nobody, before, state, market, book, venue)
+    return dataclasses.replace(state, cash=cash, debt=debt), written_off
