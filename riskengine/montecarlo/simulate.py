@@ -236,9 +236,9 @@ class _Collected:
             {
                 "path": ids[hit],
                 "account": account,
-                "adl_loss": record.adl_loss[hit, account],
-                "equity": record.adl_equity[hit, account],
-                "profit": record.adl_profit[hit, account],
+                "adl_loss": np.asarray(record.adl_loss)[hit, account],
+                "equity": np.asarray(record.adl_equity)[hit, account],
+                "profit": np.asarray(record.adl_profit)[hit, account],
             }
         )
         self.liquidated[number] += record.liquidated[: len(ids)].sum(axis=0)

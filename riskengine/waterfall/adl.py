@@ -284,11 +284,15 @@ def _pro_rata(candidates: Side, ranked: Side, wanted, book: Book) -> Side:
 
 def _sequence(losers, at, candidates, ranked, wanted, gap, book, venue) -> Closing:
     """Counterparties in order of score meet losers in order: each interval has its own prices."""
-    flat = [_flatten(side, book) for side in (losers, at, candidates, ranked)]
+    losing, prices, standing, scores = (
+        _flatten(side, book) for side in (losers, at, candidates, ranked)
+    )
     markets = jnp.arange(book.layout.number_of_markets, dtype=book.market.dtype)
     everywhere = jnp.concatenate([book.market, jnp.tile(markets, losers.pools.shape[0])])
     there = _per_side(candidates, book)
-    closed, price, taken = sequence.pair(*flat, everywhere, wanted, there, gap[::-1])
+    closed, price, taken = sequence.pair(
+        losing, prices, standing, scores, everywhere, wanted, there, gap[::-1]
+    )
     return Closing(
         losers=_unflatten(closed, losers),
         winners=_unflatten(taken, losers),

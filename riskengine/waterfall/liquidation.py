@@ -20,13 +20,10 @@ def needed(state: State, market: Market, book: Book, venue: Venue) -> Bool[Array
     return state.weakest < venue.liquidation.below
 
 
-def _inside(
-    state: State, accounts: Accounts, book: Book, venue: Venue
-) -> Bool[Array, " accounts"]:
+def _inside(state: State, accounts: Accounts, book: Book, venue: Venue) -> Bool[Array, " accounts"]:
     """Accounts that were in the stage's range when the step began and are still below it."""
     below, above = (
-        x.astype(accounts.health.dtype)
-        for x in (venue.liquidation.below, venue.liquidation.above)
+        x.astype(accounts.health.dtype) for x in (venue.liquidation.below, venue.liquidation.above)
     )
     fell = (state.entered < below) & (state.entered >= above)
     return fell & (accounts.health < below) & (book.role != REST)

@@ -73,6 +73,7 @@ def tier_rate(value: Float[Array, "*held"], floor, rate) -> Float[Array, "*held"
 
 def assess(state: State, market: Market, book: Book, venue: Venue) -> Accounts:
     """Equity, maintenance margin and health of every account."""
+    assert book.margin is not None, "the book is not attached to a venue"
     at_entry = venue.margin.at == "entry"
     paid = jnp.abs(state.size) * entry(state, book)
     value = paid if at_entry else notional(state, market, book)

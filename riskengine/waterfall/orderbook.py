@@ -46,6 +46,7 @@ def clear(orders: Orders, state: State, market: Market, book: Book) -> tuple[Sta
 
 def _limits_bind(filled, orders: Orders, state: State, market: Market, book: Book):
     """Whether filling everything would go beyond some order's limit, or beyond the book's cap."""
+    assert orders.tolerance is not None
     quantity = ledger.per_side(_signed(orders), book)
     last = price.distance(state.eaten + quantity, market.depth, market.order_book)
     beyond = orders.tolerance < ledger.share_side(last, orders.long, book)
@@ -63,6 +64,7 @@ def _fill_all(
 
 def _fill_within(filled, orders: Orders, state: State, market: Market, book: Book):
     """The largest distance x at which the book's C(x) does not exceed what tolerates x."""
+    assert orders.tolerance is not None
     order_book = market.order_book
 
     def offered(x):

@@ -17,11 +17,11 @@ def pair(
 ):
     """Close losers from the first entry and counterparties from the best score, market by market.
 
-    Entries carry signed quantities. Rows 0 and 1 are counterparties' longs and shorts: what is wanted
-    of them, what there is, and the gap that they face. A counterparty that takes the interval [a, b] of the losers'
-    cumulative quantity receives K(b) − K(a), with K the losers' cumulative cash. Equal scores are
-    served in order of entry. Returns the signed quantities closed of losers, the price that each
-    counterparty receives, and the signed quantities closed of counterparties.
+    Entries carry signed quantities. Rows 0 and 1 are counterparties' longs and shorts: what is wanted of
+    them, what there is, and the gap that they face. A counterparty that takes the interval [a, b] of
+    the losers' cumulative quantity receives K(b) − K(a), with K the losers' cumulative cash. Equal
+    scores are served in order of entry. Returns the signed quantities closed of losers, the price that
+    each counterparty receives, and the signed quantities closed of counterparties.
     """
     aims, all_queue, all_line = (x.T.reshape(-1) for x in (wanted, wanted >= there, wanted >= gap))
     groups = aims.shape[0]  # by market, then 0 for counterparties' longs, 1 for their shorts
