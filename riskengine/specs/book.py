@@ -192,7 +192,7 @@ def _place(
         role=jnp.asarray(role),
         by_market=jnp.asarray(np.where(table < len(size), table, 0), jnp.int32),
         occupied=jnp.asarray(table < len(size)),
-        rest_in_adl=jnp.asarray(float(rest_in_adl)),
+        rest_in_adl=jnp.asarray(rest_in_adl, float),
     )
     return fields, account_row, position_row
 

@@ -1,6 +1,7 @@
 """Who holds what on one path, what a step quotes, and what a stage moved."""
 
 import dataclasses
+import math
 
 import jax
 import jax.numpy as jnp
@@ -108,15 +109,22 @@ class Flows:
     drawdown: Float[Array, ""] = _of("max")  # fall of Σ A from its peak
 
 
-def no_flows(markets: int, pools: int, **moved: Shaped[Array, "..."]) -> Flows:
-    """Flows that are zero but for what is named."""
+def _shapes(markets: int, pools: int) -> dict[str, tuple[int, ...]]:
+    """Shape of every field of the flows."""
     shapes = {"liquidated": (2,), "deleveraged": (2,), "adl_size": (markets,)}
     shapes |= dict.fromkeys(("need_cash", "need_exit", "need_rules"), (pools,))
-    zeros = {
-        field.name: jnp.zeros(shapes.get(field.name, ()), ledger.DOUBLE)
-        for field in dataclasses.fields(Flows)
-    }
-    return Flows(**(zeros | {name: x.astype(ledger.DOUBLE) for name, x in moved.items()}))
+    return {field.name: shapes.get(field.name, ()) for field in dataclasses.fields(Flows)}
+
+
+def _shapes_of(book: Book, venue: Venue) -> dict[str, tuple[int, ...]]:
+    return _shapes(book.layout.number_of_markets, len(venue.pools.names))
+
+
+def no_flows(markets: int, pools: int, **moved: Shaped[Array, "..."]) -> Flows:
+    """Flows that are zero but for what is named."""
+    given = {name: x.astype(ledger.DOUBLE) for name, x in moved.items()}
+    missing = {n: s for n, s in _shapes(markets, pools).items() if n not in given}
+    return Flows(**given, **{n: jnp.zeros(s, ledger.DOUBLE) for n, s in missing.items()})
 
 
 def flows(book: Book, venue: Venue, **moved: Shaped[Array, "..."]) -> Flows:
@@ -131,21 +139,17 @@ def vector(moved: Flows) -> Float[Array, " flows"]:
 
 def from_vector(values: Float[Array, " flows"], book: Book, venue: Venue) -> Flows:
     """The record of a vector of flows."""
-    empty = flows(book, venue)
-    leaves, structure = jax.tree.flatten(empty)
-    ends = np.cumsum([x.size for x in leaves])[:-1]
-    pieces = jnp.split(values, ends)
-    return jax.tree.unflatten(
-        structure, [p.reshape(x.shape) for p, x in zip(pieces, leaves, strict=True)]
-    )
+    shapes = _shapes_of(book, venue)
+    ends = np.cumsum([math.prod(shape) for shape in shapes.values()])[:-1]
+    pieces = zip(shapes.items(), jnp.split(values, ends), strict=True)
+    return Flows(**{name: piece.reshape(shape) for (name, shape), piece in pieces})
 
 
 def merge(first, second, book: Book, venue: Venue) -> Float[Array, " flows"]:
     """What two stages moved together, as vectors."""
-    larger = np.concatenate(
-        [
-            np.full(getattr(flows(book, venue), field.name).size, field.metadata["merge"] == "max")
-            for field in dataclasses.fields(Flows)
-        ]
-    )
-    return jnp.where(larger, jnp.maximum(first, second), first + second)
+    shapes = _shapes_of(book, venue)
+    larger = [
+        np.full(math.prod(shapes[field.name]), field.metadata["merge"] == "max")
+        for field in dataclasses.fields(Flows)
+    ]
+    return jnp.where(np.concatenate(larger), jnp.maximum(first, second), first + second)
