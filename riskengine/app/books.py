@@ -139,16 +139,18 @@ def _accounts(rows, markets: tuple[str, ...]) -> tuple[Holdings, np.ndarray]:
     """
     if np.isnan(rows.mark_price).any():
         row = int(np.flatnonzero(np.isnan(rows.mark_price))[0])
-        where = f"{rows.path}: column mark_price"
-        raise InputError(
-            where, "is required in every row: sizes are measured at it", f"row {row + 2}"
-        )
-    labels = [
-        f"{account} / {market}" if kind == "isolated" else account
+        place = row + 1 if rows.lines is None else int(rows.lines[row])
+        where = f"book.path {rows.path}:{place} (column mark_price)"
+        raise InputError(where, "must be given in every row: sizes are measured at it", "nothing")
+    owners = [
+        (account, market if kind == "isolated" else "")
         for account, market, kind in zip(rows.account, rows.market, rows.margin, strict=True)
     ]
-    names, first, account = np.unique(
-        np.asarray(labels, object), return_index=True, return_inverse=True
+    number_of = {owner: place for place, owner in enumerate(sorted(set(owners)))}
+    account = np.asarray([number_of[owner] for owner in owners])
+    _, first = np.unique(account, return_index=True)
+    names = np.asarray(
+        [f"{name} / {market}" if market else name for name, market in number_of], object
     )
     number = {name: place for place, name in enumerate(markets)}
     gain = rows.size * (rows.mark_price - rows.entry_price)

@@ -36,6 +36,10 @@ def hyperliquid_snapshot(path: str, allow_underwater: bool = False) -> Positions
     _, account = np.unique(rows["account_id"], return_inverse=True)
     profit = np.bincount(account, size * (mark - entry))
     collateral = rows["account_value"] - profit[account]
+    if not allow_underwater and (collateral < 0).any():
+        must = "must have collateral of at least 0 unless book.allow_underwater is true"
+        worst = int(np.argmin(collateral))
+        raise InputError(f"book.path {path}", must, f"{collateral[worst]:.6g} USD")
     known = len(np.unique(rows["account_id"][~rows["positions_complete"].astype(bool)]))
     return Positions(
         account=np.asarray([f"{number}" for number in rows["account_id"]], object),

@@ -37,7 +37,15 @@ def configured(*overrides: str):
 
 @pytest.fixture(scope="module")
 def snapshot():
-    return history.hyperliquid_snapshot(str(shared("data", "hl_whales_20260222")))
+    return history.hyperliquid_snapshot(
+        str(shared("data", "hl_whales_20260222")), allow_underwater=True
+    )
+
+
+def test_snapshot_has_accounts_under_water():
+    folder = shared("data", "hl_whales_20260222")
+    with pytest.raises(ValueError, match="must have collateral of at least 0"):
+        history.hyperliquid_snapshot(str(folder))
 
 
 def test_snapshot_is_whole(snapshot):
@@ -261,4 +269,4 @@ def test_a_folder_that_is_not_the_data_set(tmp_path):
     for name in history.SNAPSHOT:
         (tmp_path / name).write_bytes(b"PAR1 no, it is not")
     with pytest.raises(ValueError, match="cannot be read as Parquet"):
-        history.hyperliquid_snapshot(str(tmp_path))
+        history.hyperliquid_snapshot(str(tmp_path), allow_underwater=True)
