@@ -96,7 +96,7 @@ class Canvas:
     def beside(self, lines: list[str], x: float, y: float, above: bool, colour: str) -> None:
         """Words beside a point of a falling curve, on the side where the curve is not."""
         left, top, right, bottom = _box(lines, x, y, above)
-        aside, up = max(EDGE - left, 0.0), max(bottom + EDGE - HEIGHT, 0.0)
+        aside, up = max(EDGE - left, 0.0), max(bottom + EDGE - HEIGHT, 0.0) + min(top - EDGE, 0.0)
         box = left + aside, top - up, right + aside, bottom - up
         self.taken.append(box)
         self.text(lines, box[0] if above else box[2], box[1], "left" if above else "right", colour)
