@@ -175,8 +175,7 @@ class World:
 
     def noted(self, noted: dict, needs: dict) -> dict[str, float]:
         """What differs between the pools' needs."""
-        rules = np.asarray(needs["margin"]) * ("margin" in self.venue.pools.triggers)
-        pairs = dict(need_cash=needs["cash"], need_exit=needs["exit"], need_rules=rules)
+        pairs = dict(need_cash=needs["cash"], need_exit=needs["exit"])
         return beyond({f"noted {n}": (noted[n], x, self.gross) for n, x in pairs.items()})
 
     def recorded(self, before, after, plain: reference.Flows) -> dict[str, float]:

@@ -12,6 +12,7 @@ from riskengine.calibration.target import Target
 from riskengine.montecarlo import estimators
 from riskengine.montecarlo.estimators import Estimate, Sample
 from riskengine.montecarlo.simulate import Results
+from riskengine.specs.venue import Venue
 
 POINTS = 121  # of the curves
 LOSSES = ("mark", "index", "5min", "60min", "horizon")
@@ -38,7 +39,7 @@ def answer(study: Study, config: Config) -> Answers:
     sample = Sample(results.book, config.simulation.confidence, random_books)
     at_fund = Sample(study.fund.book, config.simulation.confidence, random_books)
     estimates = probabilities(study, sample, at_fund)
-    estimates += losses(study.fund, at_fund) + accounts(study.fund, at_fund)
+    estimates += losses(study.fund, at_fund) + accounts(study, at_fund)
     estimates += needs(study, sample)
     found = None
     if question.opened.complete:
@@ -62,8 +63,8 @@ def probabilities(study: Study, sample: Sample, at_fund: Sample) -> list[Estimat
         results["adl_required_fund"] > capital,
         results["required_fund"] > capital,
     )
-    exact = "inventory" not in study.question.venue.pools.triggers
-    dry = (depleted, sample) if exact else (fund["depleted"], at_fund)
+    early = may_bind_early(study.question.venue)
+    dry = (fund["depleted"], at_fund) if early else (depleted, sample)
     found = [
         estimators.proportion("adl_probability", intervened, sample),
         estimators.proportion("depletion_probability", *dry),
@@ -76,6 +77,12 @@ def probabilities(study: Study, sample: Sample, at_fund: Sample) -> list[Estimat
         estimators.proportion("depletion_probability_simulation", *dry, total=False),
     ]
     return found
+
+
+def may_bind_early(venue: Venue) -> bool:
+    """Whether a rule can bind while the fund is not yet dry; then depletion is known at a fund only."""
+    margin = "margin" in venue.pools.triggers and bool((venue.pools.margin_multiple > 0).any())
+    return "inventory" in venue.pools.triggers or margin
 
 
 def needs(study: Study, sample: Sample) -> list[Estimate]:
@@ -120,10 +127,11 @@ def losses(results: Results, sample: Sample) -> list[Estimate]:
     return found
 
 
-def accounts(results: Results, sample: Sample) -> list[Estimate]:
-    """What single accounts meet."""
-    hits, number = results.hits, results.liquidated.shape[1]
-    paths = np.full(sample.paths, float(number))
+def accounts(study: Study, sample: Sample) -> list[Estimate]:
+    """What single accounts meet; shares are of the accounts of each path's book."""
+    results, hits = study.fund, study.fund.hits
+    number = np.asarray([len(h.cash) for h in study.question.opened.holdings], float)
+    paths = number[results.book]
     solvent = hits["equity"] > 0
     haircut = hits["adl_loss"][solvent] / hits["equity"][solvent]
     per_hit = _account_quantile(haircut, hits["path"][solvent], results, sample)
@@ -267,7 +275,7 @@ def lead(study: Study, config: Config, found: dict[str, Estimate]) -> str:
     level = f"{100 * adl.level:g} %"
     share = 100 * study.capital / question.open_interest
     text = (
-        f"{venue.title or venue.name}: in a simulated crash winners are deleveraged with probability "
+        f"{venue.title or venue.name}: in a simulated crash {_event(study)} with probability "
         f"{percent(adl)} and the fund of {usd(study.capital)} ({share:.3g} % of open interest) runs "
         f"dry with probability {percent(dry)} ({level} intervals)"
     )
@@ -283,6 +291,14 @@ def lead(study: Study, config: Config, found: dict[str, Estimate]) -> str:
         f"; to keep ADL below {exceed} it needs {usd(aim.value)} ({part:.3g} % of open interest; "
         f"{usd(aim.low)} to {high})."
     )
+
+
+def _event(study: Study) -> str:
+    """What `adl_probability` counts: where every intervention at the fund was an ADL, just that."""
+    fund = study.fund
+    if np.array_equal(fund["intervened"], fund["accounts_deleveraged"] > 0):
+        return "winners are deleveraged"
+    return "winners are deleveraged, or a payment or takeover is not made whole,"
 
 
 def percent(e: Estimate) -> str:

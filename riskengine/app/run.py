@@ -203,9 +203,9 @@ def notes(config: Config, found: Study) -> list[str]:
         )
     if question.prices:
         said += list(question.prices.notes) + [_modelled(question)]
-    if "inventory" in config.venue.triggers:
+    if answers.may_bind_early(question.venue):
         said.append(
-            "the inventory rule can bind before the fund is dry: the depletion curve holds until "
+            "a rule of the venue can bind before the fund is dry: the depletion curve holds until "
             "the first intervention, levels.csv after it"
         )
     return said

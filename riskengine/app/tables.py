@@ -98,10 +98,13 @@ def hit_columns(study: Study) -> dict[str, np.ndarray]:
 
 
 def account_columns(study: Study) -> dict[str, np.ndarray]:
-    """One row per account of every book: on how many paths it was hit, and what it lost."""
+    """One row per account of every book: on how many paths it was hit, and what it lost.
+
+    Liquidations are counted on the paths without a limit, ADL on those at the venue's fund.
+    """
     results, names = study.fund, study.question.account_names
     books, accounts = results.liquidated.shape
-    met = np.bincount(results.book, minlength=books)
+    met, free = (np.bincount(r.book, minlength=books) for r in (results, study.results))
     row_of = dict(zip(results.path.tolist(), results.book.tolist(), strict=True))
     place = np.asarray([row_of[int(p)] * accounts for p in results.hits["path"]], np.int64)
     place = place + results.hits["account"].astype(np.int64)
@@ -113,7 +116,8 @@ def account_columns(study: Study) -> dict[str, np.ndarray]:
         "book": np.repeat(np.arange(books), accounts)[real],
         "account": np.concatenate(names)[real],
         "paths": np.repeat(met, accounts)[real],
-        "liquidated": results.liquidated.ravel()[real],
+        "paths_without_limit": np.repeat(free, accounts)[real],
+        "liquidated_without_limit": study.results.liquidated.ravel()[real],
         "deleveraged": count[real],
         "adl_loss": lost[real],
         "equity_when_deleveraged": equity[real],

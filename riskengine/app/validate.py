@@ -42,6 +42,8 @@ def venue(config: VenueConfig) -> None:
         raise InputError("venue.stages", f"must name at least one of {', '.join(STAGES)}", [])
     once("venue.stages", config.stages)
     once("venue.triggers", config.triggers)
+    if "margin" in config.triggers and "adl" not in config.stages:
+        raise InputError("venue.triggers", "must not name margin without the stage adl", "margin")
     if config.adl.allocation == "sequence" and config.adl.policy != "queue":
         raise InputError(
             "venue.adl.allocation", "must be average unless policy is queue", "sequence"

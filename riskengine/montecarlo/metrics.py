@@ -12,6 +12,7 @@ from riskengine.waterfall import ledger, pools, select
 from riskengine.waterfall.state import Market, State, flows, from_vector, merge, vector
 
 LATER = {"5min": 300.0, "60min": 3600.0}  # s after an ADL at which its loss is looked at again
+ROUNDING = 1e-6  # s: what sums of time steps may be off
 
 NOT_FINITE = 1  # flags of a path: any of them makes its numbers unusable
 PRICE_NOT_POSITIVE = 2
@@ -172,11 +173,13 @@ def finish(
     }
     exit_gain = pools.exit_gain(state, market)
     left = pools.inflow(state) + exit_gain
+    assert book.totals is not None, "the book is not attached to a venue"
     first_loss = venue.pools.share > 0
     lost = ledger.tree(moved.deleveraged)
     equity, profit = ledger.total(record.adl_equity), ledger.total(record.adl_profit)
     size_value = ledger.tree(state.unfunded_size * (market.mark - 1.0))
-    shortfall = jnp.maximum(-(pool_capital(venue) + left), 0.0)
+    shortfall = jnp.maximum(state.debt - (pool_capital(venue) + left), 0.0)
+    owed = -state.unfunded_cash - size_value + ledger.tree(shortfall)
     finite = jnp.isfinite(ledger.total(state.cash)) & jnp.isfinite(ledger.total(state.size))
     leak = ~(moved.cash_residual <= bar), ~(moved.size_residual <= bar)
     flags = running.flags | jnp.where(finite, 0, NOT_FINITE)
@@ -203,7 +206,7 @@ def finish(
         bad_debt=moved.bad_debt,
         fund_draw=moved.fund_draw,
         social_loss=moved.social_loss,
-        unfunded=-state.unfunded_cash - size_value + ledger.tree(shortfall),
+        unfunded=jnp.where(jnp.abs(owed) > bar * book.totals.gross, owed, 0.0),
         deleveraged_long=moved.deleveraged[0],
         deleveraged_short=moved.deleveraged[1],
         unmatched=moved.unmatched,
@@ -245,7 +248,7 @@ def look_ahead(dt) -> dict[str, Int[Array, " steps"]]:
     time = jnp.cumsum(dt)
     last = dt.shape[0] - 1
     later = {
-        name: jnp.minimum(jnp.searchsorted(time, time + seconds), last)
+        name: jnp.minimum(jnp.searchsorted(time, time + (seconds - ROUNDING)), last)
         for name, seconds in LATER.items()
     }
     return later | {"horizon": jnp.full(dt.shape[0], last)}

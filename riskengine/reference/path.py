@@ -33,6 +33,7 @@ def step(state, quote, orderbook, book, venue, metrics):
         flows = STAGES[name](state, market, book, venue)
         report.note_flows(metrics, flows, venue)
         report.note_pools(metrics, state, market, book, venue)
+    report.note_step(metrics, venue)
     report.value_pending(metrics, market.mark, metrics.time)
     report.check_ledger(metrics, state, book)
     return market

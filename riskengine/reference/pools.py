@@ -1,7 +1,7 @@
 """Section 5: what the venue's pools have, and how much capital they would need."""
 
 from riskengine.reference import margin, pricing
-from riskengine.reference.records import BUY, INFINITE, SELL, every_pool
+from riskengine.reference.records import BUY, SELL, every_pool
 
 
 def capital_of(pool, venue):
@@ -91,17 +91,14 @@ def pool_trade(state, pool, m, quantity, cost):
 
 
 def needs(state, market, book, venue):
-    """Per pool the smallest capital with which each rule is obeyed, on the state as it is now.
+    """Per pool the smallest capital that covers what is owed, in cash and marked at exit.
 
-    `loss` and `inventory` are tested only where something is due or on offer: see Flows.
+    What the venue's rules need is noted where the stages test them: see Flows.
     """
     every = every_pool(venue)
     return {
         "cash": [state.debt[k] - realised(k, state) for k in every],
         "exit": [exit_need(k, state.debt[k], state, market) for k in every],
-        "loss": [-INFINITE for k in every],
-        "inventory": [-INFINITE for k in every],
-        "margin": [margin_need(k, state, market, venue) for k in every],
     }
 
 

@@ -41,6 +41,7 @@ OTHERS = (
     "leftover",
     "ledger_residual",
 )
+ROUNDING = 1e-6  # s: what sums of time steps may be off
 LATER = (("adl_loss_5min", 300), ("adl_loss_60min", 3600), ("adl_loss_horizon", INFINITE))
 
 
@@ -54,6 +55,7 @@ class Metrics(dict):
         self.time = 0
         self.peak = 0  # of the pools' realised inflow
         self.liquidated, self.deleveraged = set(), set()
+        self.closed = False  # accounts were deleveraged in this step
         self.pending = []  # (name, time due, sold, proceeds): ADL closings not yet valued
         self.cash, self.size = records.totals(state, book)
         self.gross = sum(abs(cash) for cash in book.cash)
@@ -83,8 +85,6 @@ def note_pools(metrics, state, market, book, venue):
     found = pools.needs(state, market, book, venue)
     raise_to(metrics, "required_fund_cash", found["cash"], venue)
     raise_to(metrics, "required_fund", found["exit"], venue)
-    for rule in rules_of(venue):
-        raise_to(metrics, "capital_rule_fund", found[rule], venue)
     inflow = sum(pools.realised(k, state) for k in shared_pools(venue))
     paper = sum(pools.unrealised(k, state, market.mark) for k in shared_pools(venue))
     metrics.peak = max(metrics.peak, inflow)
@@ -116,8 +116,7 @@ def note_flows(metrics, flows, venue):
         for loss, at_exit in zip(flows.loss, flows.exit, strict=True)
     ]
     raise_to(metrics, "required_fund_cash", due, venue)
-    if flows.deleveraged and metrics["capital_rule_fund"] <= venue.capital:
-        metrics["adl_required_fund"] = INFINITE
+    metrics.closed |= bool(flows.deleveraged)
     metrics.liquidated |= flows.liquidated
     for account, (equity, gains) in flows.deleveraged.items():
         if account not in metrics.deleveraged:
@@ -131,11 +130,19 @@ def note_flows(metrics, flows, venue):
             metrics.pending.append((name, metrics.time + delay, flows.sold, flows.proceeds))
 
 
+def note_step(metrics, venue):
+    """After a step in which accounts were deleveraged though every rule on capital was obeyed."""
+    if metrics.closed and metrics["capital_rule_fund"] <= venue.capital:
+        metrics["adl_required_fund"] = INFINITE
+    metrics.closed = False
+    note_first_times(metrics, venue)
+
+
 def value_pending(metrics, mark, until):
     """Value earlier ADL closings at this step's mark, once their time has come."""
     waiting = []
     for name, due, sold, proceeds in metrics.pending:
-        if due <= until:
+        if due - ROUNDING <= until:
             metrics[name] += aftermath.adl_loss(sold, proceeds, mark)
         else:
             waiting.append((name, due, sold, proceeds))
@@ -162,7 +169,8 @@ def finish(metrics, state, market, book, venue):
     metrics["street_pnl"] = state.street_cash + worth(state.street_size, market.mark)
     metrics["unfunded"] = -state.unfunded_cash - worth(state.unfunded_size, market.mark)
     for k in every:
-        metrics["unfunded"] += max(-(pools.balance_of(k, state, venue) + at_exit[k]), 0)
+        has = pools.balance_of(k, state, venue) + at_exit[k]
+        metrics["unfunded"] += max(state.debt[k] - has, 0)
 
 
 def worth(sizes, prices):

@@ -124,13 +124,9 @@ def note(state: State, market: Market, venue: Venue) -> tuple[State, dict[str, A
     paid_in = ledger.total(jnp.where(first_loss, inflows, 0.0))
     worth = ledger.total(jnp.where(first_loss, equity_change(state, market), 0.0))
     peak = jnp.maximum(state.inflow_peak, paid_in)
-    rules = jnp.zeros_like(inflows)
-    if "margin" in venue.pools.triggers:
-        rules = margin_need(state, market, venue)
     moved = dict(
         need_cash=state.debt - inflows,
         need_exit=state.debt - (inflows + gains),
-        need_rules=rules,
         worst_loss=-worth,
         drawdown=peak - paid_in,
     )

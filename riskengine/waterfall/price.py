@@ -96,10 +96,15 @@ def eat(state: State, quantity: Float[Array, "2 markets"], market: Market) -> St
 def advance(
     state: State, quote: Quote, order_book: OrderBook, venue: Venue
 ) -> tuple[State, Market]:
-    """Let the book refill, move mid with the index, and mark by the venue's rule."""
-    state = dataclasses.replace(
-        state, eaten=state.eaten * jnp.exp(-order_book.resilience * quote.dt)
-    )
+    """Let the book refill, move mid with the index, and mark by the venue's rule.
+
+    In a step of no length nothing moves.
+    """
+    passes = quote.dt > 0
+    left = jnp.where(
+        passes, jnp.exp(-order_book.resilience * quote.dt), 1.0
+    )  # inf · 0 is no number
+    state = dataclasses.replace(state, eaten=state.eaten * left)
     market = Market(
         index=quote.index,
         depth=quote.depth,
@@ -111,7 +116,8 @@ def advance(
     moved = displacement(state, market)
     weight = -jnp.expm1(-quote.dt / venue.mark_window)
     basis = state.basis + weight * (moved - state.basis)
-    market = dataclasses.replace(market, mark=MARKS[venue.mark_rule](quote.index, moved, basis))
+    mark = MARKS[venue.mark_rule](quote.index, moved, basis)
+    market = dataclasses.replace(market, mark=jnp.where(passes, mark, state.mark_before))
     return dataclasses.replace(state, basis=basis, mark_before=market.mark), market
 
 

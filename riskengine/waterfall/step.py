@@ -99,7 +99,7 @@ def waterfall(
 ) -> tuple[State, Float[Array, " flows"]]:
     """The venue's stages in the venue's order, each on the paths that need it.
 
-    The pools' needs are noted after the price move and after every stage, and the ledger is audited
+    What the pools need is noted after the price move and after every stage, and the ledger is audited
     after every stage. Where no account is weak and no pool holds inventory or debt nothing changes,
     to the bit; nor does it in a step of no length.
     """
@@ -107,6 +107,8 @@ def waterfall(
     packing = Packing.of(so_far)
     packed = _first_note(packing.pack(so_far), packing, market, book, venue)
     for name in venue.stages:
+        if name == "adl" and "margin" in venue.pools.triggers:
+            packed = _margin_note(packed, packing, market, book, venue)
         packed = _stage(name, packing)(packed, market, book, venue)
     return packing.unpack(packed)
 
@@ -116,6 +118,15 @@ def _first_note(packed, packing: Packing, market: Market, book: Book, venue: Ven
     state, moved = packing.unpack(packed)
     state, noted = pools.note(state, market, venue)
     return packing.pack((state, merge(moved, vector(flows(book, venue, **noted)), book, venue)))
+
+
+def _margin_note(packed, packing: Packing, market: Market, book: Book, venue: Venue):
+    """The pools' need by the rule `margin`, on the state on which `adl` decides by it."""
+    state, moved = packing.unpack(packed)
+    need = jnp.where(market.dt > 0, pools.margin_need(state, market, venue), 0.0)
+    return packing.pack(
+        (state, merge(moved, vector(flows(book, venue, need_rules=need)), book, venue))
+    )
 
 
 def _stage(name: str, packing: Packing):
