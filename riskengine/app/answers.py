@@ -187,6 +187,15 @@ def targets(study: Study, config: Config, sample: Sample) -> tuple[Target, list[
     return adl, [adl.estimate, adl.simulation, dry.estimate, dry.simulation, paths, *parts]
 
 
+def _leftover(results: Results, sample: Sample) -> Estimate:
+    """Mean loss, at its exit price, of the inventory that pools still hold at the horizon."""
+    left = int(np.sum(results["leftover_notional"] > 0))
+    found = estimators.mean("leftover", results["leftover"], sample, "USD")
+    said = f"inventory left at the horizon on {left} paths, at its exit price"
+    note = "; ".join(part for part in (said, found.note) if part)
+    return dataclasses.replace(found, hits=left, note=note)
+
+
 def checks(study: Study, sample: Sample) -> list[Estimate]:
     """What tells whether the numbers may be used: ledger, leftover, time step."""
     results = study.results
@@ -195,9 +204,7 @@ def checks(study: Study, sample: Sample) -> list[Estimate]:
     found = [
         Estimate("ledger_residual", worst, None, None, sample.level, len(results), None, "maximum",
                  "share of gross"),
-        Estimate("leftover", float(np.abs(results["leftover"]).max()), None, None, sample.level,
-                 len(results), int(np.sum(results["leftover_notional"] > 0)), "maximum", "USD",
-                 "inventory left at the horizon, marked at its exit price"),
+        _leftover(results, sample),
     ]  # fmt: skip
     if study.refined is not None:
         coarse, fine = study.refined.coarse, study.refined.fine

@@ -8,7 +8,7 @@ import numpy as np
 
 from riskengine.app import data, history
 from riskengine.app.config import Config, VenueConfig
-from riskengine.errors import InputError
+from riskengine.errors import InputError, printable
 from riskengine.montecarlo import keys
 from riskengine.montecarlo.keys import Stream
 from riskengine.specs import population
@@ -107,7 +107,7 @@ def _read(config: Config) -> OpenBook:
     markets = tuple(sorted(set(rows.market), key=_by_notional(rows)))
     holdings, names = _accounts(rows, markets)
     missing = _imbalance(holdings, len(markets))
-    notes = list(rows.warnings)
+    notes = list(rows.warnings) + _without_table(markets, config.venue)
     if book.complete:
         _must_balance(missing, holdings, markets)
     else:
@@ -121,6 +121,16 @@ def _read(config: Config) -> OpenBook:
         inputs={rows.path: rows.sha256},
         notes=tuple(notes),
     )
+
+
+def _without_table(markets: tuple[str, ...], venue: VenueConfig) -> list[str]:
+    """Markets of the file that the venue's margin tables do not name: a misspelt one is among them."""
+    unknown = [m for m in markets if m not in venue.margin.markets]
+    if not unknown or not venue.margin.markets:
+        return []
+    listed = ", ".join(printable(m, 40) for m in unknown[:8]) + (" …" if len(unknown) > 8 else "")
+    table = venue.margin.default
+    return [f"{len(unknown)} markets have no margin table of their own and get {table}: {listed}"]
 
 
 def _by_notional(rows):
@@ -197,7 +207,10 @@ def _with_rest(
 def _share_of_rest(holdings: Holdings, markets: int) -> str:
     mine = holdings.account == len(holdings.cash) - 1
     share = np.abs(holdings.size[mine]).sum() / np.abs(holdings.size).sum()
-    return f"partial book: {100 * share:.1f} % of all notional is held by `rest`, no fund target"
+    return (
+        f"partial book: {100 * share:.1f} % of all notional is held by `rest`, no fund target; "
+        "where the file holds all accounts set book.complete=true"
+    )
 
 
 def concentrated(opened: OpenBook, config: Config, initial: float) -> OpenBook:

@@ -9,6 +9,7 @@ import csv
 import hashlib
 import io
 import json
+import os
 import re
 import time
 from collections.abc import Callable, Iterator
@@ -65,6 +66,15 @@ def checked(name: str) -> str:
         )
         raise InputError("name", must, name)
     return name
+
+
+def writable(runs: str) -> None:
+    """Refuse a folder of runs that cannot be made or written, before anything is computed."""
+    place = Path(runs).absolute()
+    while not place.exists() and place != place.parent:
+        place = place.parent
+    if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK):
+        raise InputError("runs", "must be a folder that can be written", runs)
 
 
 @contextlib.contextmanager

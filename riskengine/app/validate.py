@@ -28,6 +28,7 @@ def check(config: Config) -> None:
     store.checked(config.name)
     if not config.runs:
         raise InputError("runs", "is required: the folder of all runs", "''")
+    store.writable(config.runs)
     venue(config.venue)
     book(config.book)
     scenario(config.scenario, config.book)

@@ -287,7 +287,8 @@ def ratio(
         return Estimate(name, r, None, None, *about, f"all in one {what}: no interval")
     error = math.sqrt(_jackknife(share[seen], pull[seen])) * _student(share[seen], sample.tail)
     note = f"{hits} hits: poorly known" if hits < RARE else ""
-    return Estimate(name, r, r - error, r + error, *about, note)
+    least = 0.0 if (part >= 0.0).all() else -math.inf  # what is never negative has no such mean
+    return Estimate(name, r, max(r - error, least), r + error, *about, note)
 
 
 def mean(name: str, x: Values, sample: Sample, unit: str, where: Values | None = None) -> Estimate:
