@@ -49,7 +49,7 @@ A key may be set once. Units are in the names: `_pct` is percent, `_usd` dollars
 
 One of each group is chosen: `venue=NAME`, `book=NAME`, `scenario=NAME`, `experiment=NAME`. An
 experiment sets keys of all groups; what the command line says goes before it. `~experiment` runs
-without one.
+without one; `simulation.grid` must then be given.
 
 """
 

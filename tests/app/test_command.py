@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -260,6 +261,15 @@ def test_the_answer_is_the_last_line(first, manifest):
         assert line.startswith("note: ") or " of " in line, line
 
 
+def test_the_page_explains_every_file_and_estimate(folder, manifest):
+    page = Path(__file__).resolve().parents[2].joinpath("docs", "output.md").read_text("utf-8")
+    named = set(re.findall(r"`([A-Za-z0-9_.]+)`", page))
+    listed = json.loads((folder / "estimates.json").read_text())["estimates"]
+    assert {e["name"] for e in listed} <= named
+    files = {record["name"] for record in manifest["files"]}
+    assert {name for name in files if not name.startswith("curves.")} <= named
+
+
 def test_files_of_a_run(folder, manifest):
     assert {path.name for path in folder.iterdir()} == FILES | {store.LOCK}
     assert manifest["state"] == "finished" and manifest["key"] == folder.name
@@ -365,8 +375,8 @@ def test_no_gpu_here(worker, place):
 def test_a_folder_that_cannot_be_made(worker, place):
     (place / "file").write_text("mine")
     said = worker.main(*SMALL, f"runs={place / 'file'}")
-    assert said.code == 3 and said.out == "" and (place / "file").read_text() == "mine"
-    one_line(said.err.splitlines(keepends=True)[-1], "cannot be written")
+    assert said.code == 2 and said.out == "" and (place / "file").read_text() == "mine"
+    one_line(said.err, "runs", "must be a folder that can be written", "file")
 
 
 @pytest.fixture(scope="session")

@@ -379,7 +379,9 @@ def test_ratio_of_two_books_by_hand():
     # books say ½ and 3/2: standard error |3/2 − ½| / 2, one degree of freedom
     reach = 0.5 * stats.t.ppf(0.975, 1)
     assert (found.value, found.hits, found.note) == (1.0, 20, "")
-    assert interval(found) == pytest.approx((1.0 - reach, 1.0 + reach), rel=1e-9)
+    assert interval(found) == pytest.approx((0.0, 1.0 + reach), rel=1e-9)  # never negative
+    signed = estimators.ratio("r", part - 0.5, whole, Sample(np.array([0, 0, 1, 1])), hits=20)
+    assert interval(signed) == pytest.approx((0.5 - reach, 0.5 + reach), rel=1e-9)
 
 
 def test_ratio_leaves_out_one_book_at_a_time():
