@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from riskengine import reference
 
 STEPS = 8
-BOOKS = 20  # per rule set; every other one starts from a state that no path would reach
+BOOKS = 40  # per rule set; every other one starts from a state that no path would reach
 EVENTS = {
     "book": ("liquidated",),
     "takeover": ("takeover",),
