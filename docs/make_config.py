@@ -11,7 +11,7 @@ from typing import Any
 
 from riskengine.app.config import Config
 from riskengine.app.fields import SIGNS, not_null
-from riskengine.app.overrides import CONF, GROUPS, options
+from riskengine.app.overrides import GROUPS, comment, options
 
 PAGE = Path(__file__).with_name("config.md")
 UNITS = {"pct": "%", "usd": "USD", "s": "s", "min": "min", "days": "days"}
@@ -68,19 +68,8 @@ def files() -> str:
     lines = ["| file | what it is |\n| --- | --- |\n"]
     for group in GROUPS:
         for name in options(group):
-            lines.append(f"| `{group}={name}` | {comment(CONF / group / f'{name}.yaml')} |\n")
+            lines.append(f"| `{group}={name}` | {escaped(comment(group, name))} |\n")
     return "".join(lines)
-
-
-def comment(path: Path) -> str:
-    """The comment at the top of a file, in one line."""
-    lines = []
-    for line in path.read_text(encoding="utf-8").splitlines():
-        if not line.startswith("#"):
-            break
-        if "@package" not in line:
-            lines.append(line.lstrip("# "))
-    return escaped(" ".join(lines))
 
 
 def sections(kind: Any, name: str, level: int) -> str:

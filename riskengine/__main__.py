@@ -11,8 +11,13 @@ How likely is a perpetual-futures venue's insurance fund to run dry in a crash, 
   riskengine venue=binance simulation.seed=1       another venue, another seed
   riskengine -m venue.fund_pct=0.05,0.1,0.5        a sweep
   riskengine book=file book.path=positions.csv     your own positions (docs/files.md)
+  riskengine experiment=small                      a look around, in about a minute
 
-Everything is set as KEY=VALUE; docs/config.md explains every key. Groups:
+Tasks:
+  task=run       simulate and estimate; leaves a folder with report.html (the default)
+  task=doctor    check this machine, its packages and its arithmetic
+
+Everything is set as KEY=VALUE; docs/config.md explains every key. Groups, each a choice of files:
 {groups}
 Options:
   -m, --multirun    run every combination of the values given
@@ -91,10 +96,17 @@ def _check_options(options: set[str]) -> None:
 
 
 def _help() -> str:
-    from riskengine.app.overrides import GROUPS, options
+    import textwrap
 
-    lines = [f"  {group:<12}{', '.join(options(group))}" for group in GROUPS]
-    return HELP.replace("{groups}", "\n".join(lines) + "\n")
+    from riskengine.app.overrides import GROUPS, comment, options
+
+    lines = []
+    for group in GROUPS:
+        for name in options(group):
+            said = textwrap.shorten(comment(group, name), 98 - 38, placeholder=" …")
+            lines.append(f"  {f'{group}={name}':<36}{said}")
+        lines.append("")
+    return HELP.replace("{groups}", "\n".join(lines).rstrip("\n") + "\n")
 
 
 def _one(overrides: list[str], only_print: bool) -> int:
@@ -109,8 +121,13 @@ def _one(overrides: list[str], only_print: bool) -> int:
 
         print(yaml.safe_dump(dataclasses.asdict(config), sort_keys=False), end="")
         return 0
-    from riskengine.app import run
     from riskengine.app.show import Screen
+
+    if config.task == "doctor":
+        from riskengine.app import doctor
+
+        return doctor.run(config, Screen())
+    from riskengine.app import run
 
     run.run(config, Screen(), _command(overrides))
     return 0
@@ -120,11 +137,14 @@ def _sweep(overrides: list[str]) -> int:
     """Every job is checked before the first one runs."""
     from riskengine.app import configure, validate
     from riskengine.app.overrides import is_launcher
+    from riskengine.errors import InputError
 
     jobs = configure.jobs([o for o in overrides if not is_launcher(o)])
     configs = [configure.load(job) for job in jobs]
     for config in configs:
         validate.check(config)
+        if config.task == "doctor":
+            raise InputError("task", "must be run or replay in a sweep", config.task)
     from riskengine.app import sweep
 
     return sweep.run(jobs, configs, overrides)

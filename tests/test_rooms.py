@@ -18,6 +18,7 @@ ONLY_IN = {
     "duckdb": {"app"},
     "rich": {"app"},
     "altair": {"app"},
+    "jinja2": {"app"},
     "vl_convert": {"app"},
     "yaml": {"app", "__main__"},
     "optax": {"calibration"},

@@ -5,10 +5,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from riskengine.app import cohorts, stress
+from riskengine.app import study as study_
+from riskengine.app.cohorts import People
 from riskengine.app.config import Config
+from riskengine.app.stress import Stress
 from riskengine.app.study import Study
 from riskengine.calibration import target
 from riskengine.calibration.target import Target
+from riskengine.errors import printable
 from riskengine.montecarlo import estimators
 from riskengine.montecarlo.estimators import Estimate, Sample
 from riskengine.montecarlo.simulate import Results
@@ -26,6 +31,8 @@ class Answers:
     target: Target | None  # None: a partial book carries no fund target
     curves: dict[str, np.ndarray]
     levels: dict[str, np.ndarray]
+    people: People
+    stress: Stress
     sentence: str
 
     def __getitem__(self, name: str) -> Estimate:
@@ -41,15 +48,21 @@ def answer(study: Study, config: Config) -> Answers:
     estimates = probabilities(study, sample, at_fund)
     estimates += losses(study.fund, at_fund) + accounts(study, at_fund)
     estimates += needs(study, sample)
+    stressed = stress.stressed(study, config.simulation.confidence)
     found = None
     if question.opened.complete:
         found, more = targets(study, config, sample)
-        estimates += more
+        estimates += more + stress.concentration(study, config.simulation.confidence)
     estimates += checks(study, sample)
-    levels = at_levels(study, config, random_books)
-    curves = fund_curves(study, sample)
-    sentence = lead(study, config, {e.name: e for e in estimates})
-    return Answers(estimates, found, curves, levels, sentence)
+    return Answers(
+        estimates=estimates,
+        target=found,
+        curves=fund_curves(study, sample),
+        levels=at_levels(study, config, random_books),
+        people=cohorts.people(study, config.simulation.confidence),
+        stress=stressed,
+        sentence=lead(study, config, {e.name: e for e in estimates}, stressed),
+    )
 
 
 def probabilities(study: Study, sample: Sample, at_fund: Sample) -> list[Estimate]:
@@ -91,6 +104,7 @@ def needs(study: Study, sample: Sample) -> list[Estimate]:
     beyond = np.maximum(results["required_fund"] - study.capital, 0.0)
     return [
         estimators.mean("excess_draw", beyond, sample, "USD"),
+        estimators.quantile("excess_draw_p99", beyond, 0.01, sample, "USD"),
         estimators.quantile(
             "required_fund_cash_median", results["required_fund_cash"], 0.5, sample, "USD"
         ),
@@ -117,6 +131,9 @@ def losses(results: Results, sample: Sample) -> list[Estimate]:
                 f"haircut_{reference}", results[name], equity, sample, hits=count
             )
             found.append(part)
+    for reference in ("mark", "horizon"):
+        name = f"adl_loss_{reference}_per_crash"
+        found.append(estimators.mean(name, results[f"adl_loss_{reference}"], sample, "USD"))
     deleveraged = results["deleveraged_long"] + results["deleveraged_short"]
     found.append(estimators.mean("deleveraged", deleveraged, sample, "USD", where=hit))
     found.append(estimators.mean("naked_delta", results["naked_delta"], sample, "USD", where=hit))
@@ -145,7 +162,26 @@ def accounts(study: Study, sample: Sample) -> list[Estimate]:
     bankrupted = estimators.mean(
         "winner_bankrupted", results["winner_bankrupted"], sample, "accounts"
     )
-    return [per_hit, hit_share, liquidated, bankrupted]
+    number_hit = estimators.quantile(
+        "accounts_hit_p99", results["accounts_deleveraged"] / paths, 0.01, sample, "fraction"
+    )
+    return [per_hit, hit_share, number_hit, liquidated, bankrupted, _largest_loss(study, sample)]
+
+
+def _largest_loss(study: Study, sample: Sample) -> Estimate:
+    """The largest loss of one account by ADL on one path, and whose it is: seen, not estimated."""
+    name, hits = "largest_account_loss", study.fund.hits
+    count = len(hits["path"])
+    about = (None, None, sample.level, sample.paths, count, "maximum", "USD")
+    if not count:
+        return Estimate(name, None, *about, "nobody was hit")
+    row = int(np.argmax(hits["adl_loss"]))
+    path, book = int(hits["path"][row]), int(hits["path"][row]) % study.results.liquidated.shape[0]
+    who = study.question.account_names[book][int(hits["account"][row])]
+    where = f"{printable(who, 60)} of book {book} on path {path}"
+    return Estimate(
+        name, float(hits["adl_loss"][row]), *about, f"{where}; larger ones are possible"
+    )
 
 
 def _account_quantile(haircut, path, results: Results, sample: Sample) -> Estimate:
@@ -209,7 +245,7 @@ def checks(study: Study, sample: Sample) -> list[Estimate]:
     if study.refined is not None:
         coarse, fine = study.refined.coarse, study.refined.fine
         part = Sample(fine.book, sample.level, sample.random_books)
-        exceed = max(0.05, RELIABLE / len(fine))
+        exceed = max(0.05, study_.RELIABLE / len(fine))
         change = target.difference(
             "fund_target_dt_difference", fine["adl_required_fund"], coarse["adl_required_fund"],
             exceed, part,
@@ -222,9 +258,6 @@ def checks(study: Study, sample: Sample) -> list[Estimate]:
         note += ": the time step matters" if moved else ""
         found.append(dataclasses.replace(change, note="; ".join(filter(None, (change.note, note)))))
     return found
-
-
-RELIABLE = 10  # paths beyond the quantile at which the two time steps are compared
 
 
 def fund_curves(study: Study, sample: Sample) -> dict[str, np.ndarray]:
@@ -275,9 +308,11 @@ def at_levels(study: Study, config: Config, random_books: bool) -> dict[str, np.
 REPORTED = ("expected_haircut", "adl_loss_mark", "deleveraged", "social_loss", "unfunded")
 
 
-def lead(study: Study, config: Config, found: dict[str, Estimate]) -> str:
+def lead(study: Study, config: Config, found: dict[str, Estimate], stressed: Stress) -> str:
     """The answer in one sentence, with its interval."""
     question, venue = study.question, config.venue
+    if stressed.ladder:
+        return f"{venue.title or venue.name}: {_ladder_lead(study, stressed)}."
     adl, dry = found["adl_probability"], found["depletion_probability"]
     level = f"{100 * adl.level:g} %"
     share = 100 * study.capital / question.open_interest
@@ -298,6 +333,26 @@ def lead(study: Study, config: Config, found: dict[str, Estimate]) -> str:
         f"; to keep ADL below {exceed} it needs {usd(aim.value)} ({part:.3g} % of open interest; "
         f"{usd(aim.low)} to {high})."
     )
+
+
+def _ladder_lead(study: Study, stressed: Stress) -> str:
+    """The smallest shocks on the way down and up at which things happen, in how many books."""
+    said = []
+    for side, sign in (("fall", -1), ("rise", 1)):
+        rungs = sorted(
+            (r for r in stressed.ladder if r.shock * sign > 0), key=lambda rung: abs(rung.shock)
+        )
+        for words, count in (("winners are deleveraged", "adl"), ("the fund is dry", "depleted")):
+            first = next((rung for rung in rungs if getattr(rung, count)), None)
+            if first is None:
+                said.append(f"{words} at no {side} that was tried")
+                continue
+            books = (
+                f"{getattr(first, count)} of {first.books} books" if first.books > 1 else "the book"
+            )
+            said.append(f"{words} from a {side} of {100 * abs(first.shock):g} % on (in {books})")
+    capital, share = usd(study.capital), 100 * study.capital / study.question.open_interest
+    return f"with a fund of {capital} ({share:.3g} % of open interest) " + "; ".join(said)
 
 
 def _event(study: Study) -> str:

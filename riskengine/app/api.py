@@ -33,16 +33,8 @@ def simulate(asked: Asked, paths: int | None = None) -> Study:
     """Simulate the paths without a limit, and the first of them at the venue's fund and at levels."""
     settings = asked.config.simulation
     ids = np.arange(settings.paths if paths is None else paths)
-    specs, batch = asked.specs, settings.batch
-    results = study.unlimited(specs, ids, batch)
-    capital = float(specs.venue.capital)
-    return Study(
-        question=specs,
-        results=results,
-        fund=study.at_fund(specs, results, capital, ids[: settings.fund_paths], batch),
-        levels=study.at_levels(specs, results, settings.level_paths, batch),
-        refined=study.refined(specs, results, settings.refine_paths, batch),
-    )
+    results = study.unlimited(asked.specs, ids, settings.batch)
+    return study.complete(asked.specs, results, settings)
 
 
 def estimate(found: Study, asked: Asked) -> Answers:

@@ -35,18 +35,14 @@ def opening(config: Config, key: jax.Array) -> OpenBook:
 
 
 def packed(opened: OpenBook, config: Config) -> tuple[Book, list[np.ndarray]]:
-    """All books in shapes that they share, stacked; and the name in every account slot."""
+    """All books in shapes that they share, stacked; and whose account every slot is."""
     book, rows, _ = pack(
         opened.holdings,
         len(opened.markets),
         rest_in_adl=config.book.rest_in_adl,
         dtype=config.simulation.precision,
     )
-    names = [
-        np.asarray([every[row] if row >= 0 else "" for row in places], object)
-        for every, places in zip(opened.names, rows, strict=True)
-    ]
-    return book, names
+    return book, list(rows)
 
 
 def _drawn(config: Config, key: jax.Array) -> OpenBook:

@@ -28,13 +28,21 @@ class Question:
 
     key: jax.Array
     books: Book
-    account_names: list[np.ndarray]  # per book and account slot; empty where the slot is
+    account_rows: list[np.ndarray]  # per book and account slot: row in its holdings; −1 if empty
     venue: Venue
     scenario: Scenario
     simulation: Simulation
     opened: OpenBook
     open_interest: float  # USD, one side, mean over books
     prices: scenarios.PriceSource | None
+
+    @property
+    def account_names(self) -> list[np.ndarray]:
+        """Per book and account slot; empty where the slot is."""
+        return [
+            np.asarray([names[row] if row >= 0 else "" for row in rows], object)
+            for names, rows in zip(self.opened.names, self.account_rows, strict=True)
+        ]
 
     @property
     def markets(self) -> tuple[str, ...]:
@@ -56,14 +64,14 @@ def build(config: Config) -> Question:
     opened = books.opening(config, key)
     prices = scenarios.prices(config, opened.markets, seconds)
     scenario, opened = scenarios.build(config, opened, prices, seconds)
-    packed, names = books.packed(opened, config)
+    packed, rows = books.packed(opened, config)
     interest = float(
         np.mean([open_interest(h, len(opened.markets)).sum() for h in opened.holdings])
     )
     return Question(
         key=key,
         books=packed,
-        account_names=names,
+        account_rows=rows,
         venue=build_venue(config.venue, opened.markets, interest),
         scenario=scenario,
         simulation=Simulation.of(

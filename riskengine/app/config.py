@@ -94,6 +94,12 @@ class SimulationConfig:
     refine_paths: int = number(
         128, "paths that also run at half the time step", least=0, most=PATHS_MAX
     )
+    largest_paths: int = number(
+        256, "paths that also run with the ten largest accounts safe", least=0, most=PATHS_MAX
+    )
+    replay_paths: int = number(
+        256, "paths that are followed step by step for the report", least=0, most=PATHS_MAX
+    )
     shadow_paths: int = number(16, "paths that the reference engine repeats", least=0, most=4096)
 
 
@@ -121,7 +127,11 @@ class Config:
     """One run."""
 
     task: str = choice(
-        "run", "what is done", run="simulate and estimate", replay="the same for recorded prices"
+        "run",
+        "what is done",
+        run="simulate and estimate",
+        replay="the same for recorded prices",
+        doctor="check this machine, its packages and its arithmetic",
     )
     name: str = plain("run", "folder of the run within runs")
     runs: str = plain("runs", "folder of all runs")

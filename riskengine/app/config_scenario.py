@@ -60,7 +60,7 @@ class CrashConfig:
 
 @dataclass
 class LadderConfig:
-    """All markets move by the same shock, in a straight line; path i takes shock i."""
+    """All markets move by the same shock, in a straight line; every shock meets every book once."""
 
     shocks_pct: list[float] = listed("price changes", above=-100, most=1000)
     duration_min: float = number(20.0, "time until the shock is complete", above=0, most=1440)

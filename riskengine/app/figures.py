@@ -66,12 +66,14 @@ def curves(
     open_interest: float,
     target: Target | None = None,
     level: float = 0.95,
+    unfunded: np.ndarray | None = None,
 ) -> tuple[str, bytes]:
     """Probabilities against first-loss capital, as SVG and PNG; `answer` is the title.
 
     `data` has `capital` in USD, ascending, and for each of `CURVES` its name, `name_low`,
     `name_high` and `name_hits`, the paths beyond that capital. Where fewer than ten are, the sample
-    cannot carry the curve and it is dotted.
+    cannot carry the curve and it is dotted. `unfunded` has rows of capital, P(unfunded) and its ends
+    at the levels of F at which that was simulated.
     """
     if target and not math.isfinite(target.value):
         target = None
@@ -79,12 +81,14 @@ def curves(
     canvas = Canvas(_right_edge(drawn, capital, target), _floor(drawn, target), open_interest)
     for curve in drawn:
         _draw_curve(canvas, curve)
+    points = _draw_unfunded(canvas, unfunded)
     _draw_capital(canvas, drawn, capital)
     for curve in drawn:
         if target and target.curve == curve.name:
             _draw_target(canvas, curve, target, percent(level))
     for curve in drawn:
         _draw_name(canvas, curve)
+    _name_unfunded(canvas, points)
     return canvas.rendered(answer, NOTE.format(level=percent(level)))
 
 
@@ -168,6 +172,29 @@ def _draw_target(canvas: Canvas, curve: Curve, target: Target, level: str) -> No
     ]
     end = target.high if curve.above else target.low
     canvas.beside(words, *_place(canvas, curve, end, curve.above), INK)
+
+
+def _draw_unfunded(canvas: Canvas, levels: np.ndarray | None) -> list[tuple[float, float, float]]:
+    """P(unfunded | F) where it was simulated, with intervals; x, top and bottom in pixels."""
+    drawn = []
+    for capital, p, low, high in [] if levels is None else levels.T.tolist():
+        if capital <= canvas.capital_max and p > canvas.floor:
+            x, top, bottom = canvas.x(capital), canvas.y(high), canvas.y(low)
+            canvas.rule((x, top), (x, bottom), color=INK, strokeWidth=1.2)
+            canvas.dot(x, canvas.y(p), INK)
+            canvas.taken.append((x - 5.0, top, x + 5.0, bottom))
+            drawn.append((x, top, bottom))
+    return drawn
+
+
+def _name_unfunded(canvas: Canvas, points: list[tuple[float, float, float]]) -> None:
+    """Say what the points are, where there is most room."""
+    words = ["P(unfunded | F)", "where simulated"]
+    places = [
+        (x, y, above) for x, *ends in points for y, above in zip(ends, (True, False), strict=True)
+    ]
+    if places:
+        canvas.beside(words, *max(places, key=lambda place: canvas.room(words, *place)), INK)
 
 
 def _draw_name(canvas: Canvas, curve: Curve) -> None:

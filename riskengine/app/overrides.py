@@ -25,6 +25,17 @@ def options(group: str) -> list[str]:
     return sorted(path.stem for path in (CONF / group).glob("*.yaml"))
 
 
+def comment(group: str, name: str) -> str:
+    """The comment at the top of a file of `conf/`, in one line."""
+    lines = []
+    for line in (CONF / group / f"{name}.yaml").read_text(encoding="utf-8").splitlines():
+        if not line.startswith("#"):
+            break
+        if "@package" not in line:
+            lines.append(line.lstrip("# "))
+    return " ".join(lines)
+
+
 def is_choice(override: Any) -> bool:
     """Whether an override chooses a file of a group, rather than the value of a key."""
     return override.key_or_group in GROUPS

@@ -12,14 +12,24 @@ from typing import Any
 import numpy as np
 
 import riskengine
-from riskengine.app import answers, build, device, shadow, store, study, tables
+from riskengine.app import (
+    answers,
+    build,
+    device,
+    pictures,
+    report,
+    shadow,
+    show,
+    store,
+    study,
+    tables,
+)
 from riskengine.app.answers import Answers
 from riskengine.app.build import Question
 from riskengine.app.config import Config
 from riskengine.app.shadow import Shadow
 from riskengine.app.show import Screen
 from riskengine.app.study import Study
-from riskengine.errors import InputError
 from riskengine.montecarlo.simulate import Results
 
 NOT_IN_KEY = ("runs", "name")  # where a run lies, not what it is
@@ -90,24 +100,30 @@ def _compute(
     bad = study.violations(found.results)
     finer = found.refined
     both = [finer.coarse, finer.fine] if finer else []
-    for beside in [found.fund, *found.levels.values(), *both]:
+    safe = [found.safe] if found.safe else []
+    for beside in [found.fund, *found.levels.values(), *both, *safe]:
         bad += study.violations(beside)
     if bad:
         raise Broken("; ".join(bad))
     second = _second_opinion(config, question, screen, time.monotonic() - began)
     answered = answers.answer(found, config)
     facts = _facts(config, found, answered, second, seconds, time.monotonic() - began)
-    tables.write(folder, config, found, answered, second, facts, resolved)
-    headline = tables.headline(answered)
+    headline, said = tables.headline(answered), notes(config, found) + folder.notes
+    figures = pictures.draw(config, found, answered)
+    tables.write(folder, found, answered, figures, facts, resolved)
+    checks = show.summary(found, answered, second, facts)
+    folder.write(
+        "report.html", report.page(config, found, answered, facts, checks, said, command, figures)
+    )
     manifest = {
         "answer": answered.sentence,
         "headline": headline,
         "command": command,
         "run": facts,
-        "notes": notes(config, found) + folder.notes,
+        "notes": said,
     }
     screen.answer(config, found, answered, second, facts, folder.folder)
-    for note in manifest["notes"]:
+    for note in said:
         screen.note(note)
     folder.finish(manifest)
     screen.last(answered.sentence)
@@ -134,14 +150,9 @@ def simulate(
                 progress("from an earlier start", len(paths), len(paths))
             parts.append(part)
             done += len(paths)
-        results = Results.join(parts)
-        capital = float(question.venue.capital)
-        first = np.arange(min(asked.fund_paths, len(results)))
-        fund = study.at_fund(question, results, capital, first, asked.batch, progress)
-        levels = study.at_levels(question, results, asked.level_paths, asked.batch, progress)
-        finer = study.refined(question, results, asked.refine_paths, asked.batch, progress)
+        found = study.complete(question, Results.join(parts), asked, progress)
     seconds = sum(part.seconds for part in parts)
-    return Study(question, results, fund, levels, finer), seconds
+    return found, seconds
 
 
 def _after(progress, done: int, asked) -> study.Progress:
@@ -246,12 +257,3 @@ def stoppable() -> Iterator[None]:
         with contextlib.suppress(ValueError):
             for name, handler in before.items():
                 signal.signal(name, handler)
-
-
-def must_be_known(task: str) -> None:
-    """Tasks of this version."""
-    if task not in TASKS:
-        raise InputError("task", f"must be one of {', '.join(TASKS)}", task)
-
-
-TASKS = {"run": run, "replay": run}

@@ -77,7 +77,7 @@ def build(
     table = [law.markets.get(m, law.other_markets) for m in markets]
     calm = np.asarray([PCT * m.depth_pct for m in table])
     if law.law == "ladder":
-        prices_ = _ladder(law)
+        prices_ = _ladder(law, len(opened.holdings))
     elif law.law == "replay":
         assert source is not None
         prices_ = _replay(law, source, markets, table, dt)
@@ -118,8 +118,9 @@ def _crash(crash: CrashConfig, table: list[MarketLawConfig]) -> Crash:
     )
 
 
-def _ladder(law: ScenarioConfig) -> Ladder:
+def _ladder(law: ScenarioConfig, books: int) -> Ladder:
     return Ladder(
+        books=jnp.asarray(books, jnp.uint32),
         shock=_array([PCT * s for s in law.ladder.shocks_pct]),
         duration=_array(MINUTE * law.ladder.duration_min),
     )

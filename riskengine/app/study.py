@@ -7,8 +7,10 @@ from dataclasses import dataclass
 import jax
 import numpy as np
 
-from riskengine.app import build
+from riskengine.app import build, replays
 from riskengine.app.build import Question
+from riskengine.app.config import SimulationConfig
+from riskengine.app.replays import Replays
 from riskengine.calibration import target
 from riskengine.montecarlo import metrics
 from riskengine.montecarlo.simulate import (
@@ -19,6 +21,7 @@ from riskengine.montecarlo.simulate import (
     simulate,
     stopped,
 )
+from riskengine.specs.book import TRADER
 from riskengine.specs.scenario import Replay
 
 # What depends on the fund even where none of its rules ever binds; see `_unbound`.
@@ -44,10 +47,29 @@ class Study:
     fund: Results  # the first paths at the venue's fund
     levels: dict[float, Results]  # F → some paths at that fund
     refined: Refined | None  # some paths without a limit, at half the time step
+    safe: Results | None  # some paths without a limit where the largest accounts cannot fail
+    replays: Replays | None  # some paths at the venue's fund, step by step
 
     @property
     def capital(self) -> float:
         return float(self.question.venue.capital)
+
+
+def complete(
+    question: Question, results: Results, asked: SimulationConfig, progress: Progress | None = None
+) -> Study:
+    """All the runs that follow once every path is known without a limit."""
+    capital, batch = float(question.venue.capital), asked.batch
+    first = np.arange(min(asked.fund_paths, len(results)))
+    return Study(
+        question=question,
+        results=results,
+        fund=at_fund(question, results, capital, first, batch, progress),
+        levels=at_levels(question, results, asked.level_paths, batch, progress),
+        refined=refined(question, results, asked.refine_paths, batch, progress),
+        safe=without_largest(question, results, asked.largest_paths, batch, progress),
+        replays=replays.replay(question, results, asked.replay_paths, batch),
+    )
 
 
 def shard_size(question: Question, batch: int) -> int:
@@ -82,6 +104,7 @@ def few(question: Question, results: Results, count: int, batch: int | None = No
 
 
 FEWEST_BOOKS = 4  # whose differences an interval of such a part rests on
+RELIABLE = 10  # paths beyond the quantile at which two runs are compared
 
 
 def batch_size(batch: int | None) -> int:
@@ -150,6 +173,34 @@ def refined(
         for g in (stopped(grid, steps), finer)
     )
     return Refined(coarse, fine, float(np.sum(grid.dt[:steps])))
+
+
+LARGEST = 10  # accounts of each book
+SAFE = 100.0  # times its notional: the equity of an account that cannot fail
+
+
+def without_largest(
+    question: Question, results: Results, count: int, batch=None, progress: Progress | None = None
+) -> Results | None:
+    """About `count` paths without a limit where the ten largest traders of each book cannot fail.
+
+    Their positions stay, so that every market balances; their equity is 100 times their notional.
+    """
+    rows = few(question, results, count, batch)
+    if not len(rows):
+        return None
+    cash = np.array(question.books.cash)
+    opened = zip(question.opened.holdings, question.account_rows, strict=True)
+    for number, (holdings, row) in enumerate(opened):
+        size = np.bincount(holdings.account, np.abs(holdings.size), minlength=len(holdings.cash))
+        size = np.where(holdings.role == TRADER, size, 0.0)
+        largest = np.argsort(-size, kind="stable")[:LARGEST]
+        slots = np.flatnonzero(np.isin(row, largest))
+        cash[number, slots] = SAFE * size[row[slots]]
+    books = dataclasses.replace(question.books, cash=jax.numpy.asarray(cash))
+    free = dataclasses.replace(build.with_fund(question, np.inf), books=books)
+    what = f"with the {LARGEST} largest accounts safe"
+    return _simulate(free, results.path[rows], batch, progress, what)
 
 
 def _simulate(question: Question, paths, batch, progress: Progress | None, what: str) -> Results:

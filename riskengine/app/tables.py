@@ -5,9 +5,11 @@ from typing import Any
 
 import numpy as np
 
-from riskengine.app import figures, store
+from riskengine.app import cohorts, store
 from riskengine.app.answers import Answers
-from riskengine.app.config import Config
+from riskengine.app.charts import Figure
+from riskengine.app.store import RunFolder
+from riskengine.app.stress import EVENTS, Rung
 from riskengine.app.study import NEVER, Study, bound
 from riskengine.montecarlo.estimators import Estimate
 from riskengine.montecarlo.simulate import Results
@@ -18,22 +20,52 @@ HEADLINE = (
 )  # fmt: skip
 
 
-def write(folder, config: Config, study: Study, answers: Answers, second, facts, resolved) -> None:
-    """Everything but the manifest, which comes last."""
+def write(
+    folder: RunFolder, study: Study, answers: Answers, figures: dict[str, Figure], facts: dict,
+    resolved: dict,
+) -> None:  # fmt: skip
+    """Everything but the report and the manifest, which come last."""
     units = {"units": "USD, seconds, fractions", "F": f"{study.capital:.2f} USD"}
     folder.write("config.yaml", _yaml(resolved))
     folder.write_parquet("paths.parquet", path_columns(study), units)
     folder.write_parquet("unlimited.parquet", _columns(study.results), {"F": "inf"})
     folder.write_parquet("hits.parquet", hit_columns(study), units)
-    folder.write_parquet("accounts.parquet", account_columns(study), units)
-    folder.write("curves.csv", store.to_csv(answers.curves))
-    if answers.levels:
-        folder.write("levels.csv", store.to_csv(answers.levels))
+    people = {n: x for n, x in answers.people.accounts.items() if n != "slot"}
+    folder.write_parquet("accounts.parquet", people, units)
+    if study.replays:
+        folder.write_parquet("replays.parquet", study.replays.steps, units)
+    for name, columns in csv_tables(study, answers).items():
+        if columns:
+            folder.write(f"{name}.csv", store.to_csv(columns))
     listed = [e.record() for e in answers.estimates]
     folder.write("estimates.json", store.to_json({"run": facts, "estimates": listed}))
-    svg, png = _figure(config, study, answers)
-    folder.write("curves.svg", svg)
-    folder.write("curves.png", png)
+    for name, figure in figures.items():
+        folder.write(f"{name}.svg", figure.svg)
+        folder.write(f"{name}.png", figure.png)
+
+
+def csv_tables(study: Study, answers: Answers) -> dict[str, dict[str, np.ndarray]]:
+    """The small tables of a run, by the name of their file; empty where there is nothing to say."""
+    stress = answers.stress
+    return {
+        "curves": answers.curves,
+        "levels": answers.levels,
+        "cohorts": cohorts.columns(answers.people.cohorts),
+        "fans": study.replays.fans if study.replays else {},
+        "reverse_stress": stress.reverse,
+        "crash_size": stress.by_size,
+        "cover": stress.cover,
+        "ladder": ladder_columns(stress.ladder),
+    }
+
+
+def ladder_columns(rungs: list[Rung]) -> dict[str, np.ndarray]:
+    """The ladder as a table; amounts are means over books."""
+    if not rungs:
+        return {}
+    counts = {n: np.asarray([getattr(r, n) for r in rungs]) for n in ("shock", "books")}
+    events = {f"books_{n}": np.asarray([getattr(r, n) for r in rungs]) for n in EVENTS}
+    return counts | {n: np.asarray([r.means[n] for r in rungs]) for n in rungs[0].means} | events
 
 
 def _yaml(resolved: dict) -> str:
@@ -95,48 +127,6 @@ def hit_columns(study: Study) -> dict[str, np.ndarray]:
         "equity": hits["equity"],
         "profit": hits["profit"],
     }
-
-
-def account_columns(study: Study) -> dict[str, np.ndarray]:
-    """One row per account of every book: on how many paths it was hit, and what it lost.
-
-    Liquidations are counted on the paths without a limit, ADL on those at the venue's fund.
-    """
-    results, names = study.fund, study.question.account_names
-    books, accounts = results.liquidated.shape
-    met, free = (np.bincount(r.book, minlength=books) for r in (results, study.results))
-    row_of = dict(zip(results.path.tolist(), results.book.tolist(), strict=True))
-    place = np.asarray([row_of[int(p)] * accounts for p in results.hits["path"]], np.int64)
-    place = place + results.hits["account"].astype(np.int64)
-    count = np.bincount(place, minlength=books * accounts)
-    lost = np.bincount(place, results.hits["adl_loss"], minlength=books * accounts)
-    equity = np.bincount(place, results.hits["equity"], minlength=books * accounts)
-    real = np.asarray([name != "" for book in names for name in book])
-    return {
-        "book": np.repeat(np.arange(books), accounts)[real],
-        "account": np.concatenate(names)[real],
-        "paths": np.repeat(met, accounts)[real],
-        "paths_without_limit": np.repeat(free, accounts)[real],
-        "liquidated_without_limit": study.results.liquidated.ravel()[real],
-        "deleveraged": count[real],
-        "adl_loss": lost[real],
-        "equity_when_deleveraged": equity[real],
-    }
-
-
-def _figure(config: Config, study: Study, answers: Answers) -> tuple[str, bytes]:
-    aim = answers.target.estimate if answers.target else None
-    mark = None
-    if aim is not None and aim.value is not None:
-        mark = figures.Target(
-            "adl_probability", config.target.adl_probability, aim.value,
-            aim.low if aim.low is not None else 0.0,
-            aim.high if aim.high is not None else float("inf"),
-        )  # fmt: skip
-    return figures.curves(
-        answers.curves, answers.sentence, study.capital, study.question.open_interest, mark,
-        config.simulation.confidence,
-    )  # fmt: skip
 
 
 def headline(answers: Answers) -> dict[str, Any]:

@@ -312,6 +312,42 @@ def mean(name: str, x: Values, sample: Sample, unit: str, where: Values | None =
     return dataclasses.replace(found, method=method, note=note)
 
 
+def proportions(hits: Values, n: Values, level: float) -> tuple[Values, Values, Values]:
+    """Wilson's intervals of many proportions of independent paths; NaN where none was tried."""
+    tried = np.where(n > 0, n, 1).astype(float)
+    p, reach = hits / tried, -special.ndtri(0.5 * (1.0 - level))
+    grown = 1.0 + reach**2 / tried
+    centre = (p + reach**2 / (2 * tried)) / grown
+    half = reach / grown * np.sqrt(p * (1 - p) / tried + (reach / (2 * tried)) ** 2)
+    limit = -np.expm1(math.log1p(-level) / tried)  # one-sided and exact, as in `proportion`
+    low = np.where(hits == n, 1.0 - limit, np.where(hits == 0, 0.0, centre - half))
+    high = np.where(hits == 0, limit, np.where(hits == n, 1.0, centre + half))
+    low, high = (np.where(n > 0, x, np.nan) for x in (np.maximum(low, 0.0), np.minimum(high, 1.0)))
+    return np.where(n > 0, p, np.nan), low, high
+
+
+def ratios(
+    group: Values, part: Values, whole: Values, groups: int, level: float
+) -> tuple[Values, Values, Values]:
+    """Σ part / Σ whole of every group, from its independent events, with Student's interval.
+
+    NaN where a group's `whole` is not positive; limits are NaN where it has fewer than two events.
+    """
+    count = np.bincount(group, minlength=groups)
+    total = np.bincount(group, whole, minlength=groups)
+    known = total > 0
+    base = np.where(known, total, 1.0)
+    r = np.where(known, np.bincount(group, part, minlength=groups) / base, np.nan)
+    residual = part - np.where(known, r, 0.0)[group] * whole
+    squares = np.bincount(group, residual**2, minlength=groups)
+    several = known & (count > 1)
+    free = np.where(several, count - 1, 1).astype(float)
+    error = np.sqrt(squares * (free + 1) / free) / base * -special.stdtrit(free, 0.5 * (1 - level))
+    error = np.where(several, error, np.nan)
+    gives = np.bincount(group, part < 0, minlength=groups) > 0
+    return r, np.maximum(r - error, np.where(gives, -np.inf, 0.0)), r + error
+
+
 def spread(x: Values, sample: Sample) -> tuple[float, float]:
     """Standard deviations of the mean of x: within books, and between them (0 if not seen)."""
     within, together = sample.variance(x, False), sample.variance(x, True)

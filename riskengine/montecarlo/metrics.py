@@ -5,6 +5,8 @@ import dataclasses
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from riskengine.montecarlo import trace as traces
+from riskengine.montecarlo.trace import Trace
 from riskengine.specs.book import Book
 from riskengine.specs.venue import Venue, pool_capital
 from riskengine.types import pytree
@@ -81,6 +83,8 @@ class PathMetrics:
     winner_bankrupted: Float[Array, ""]
     naked_delta: Float[Array, ""]
     street_pnl: Float[Array, ""]
+    index_fall: Float[Array, ""]
+    index_rise: Float[Array, ""]
     leftover: Float[Array, ""]
     leftover_notional: Float[Array, ""]
     ledger_cash: Float[Array, ""]
@@ -154,7 +158,7 @@ def finish(
     running: Running,
     state: State,
     market: Market,
-    history: tuple[Float[Array, "steps markets"], Float[Array, "steps markets"]],
+    trace: Trace,
     later: dict[str, Int[Array, " steps"]],
     book: Book,
     venue: Venue,
@@ -162,8 +166,8 @@ def finish(
 ) -> PathMetrics:
     """Numbers of a path at its end.
 
-    `history` holds marks and signed ADL quantities by step; `later` says, per look-back name, at
-    which step the mark of a step's ADL is looked up. `bar` is what the ledger may lose.
+    `later` says, per look-back name, at which step the mark of a step's ADL is looked up. `bar` is
+    what the ledger may lose.
     """
     moved = from_vector(running.moved, book, venue)
     record = state.record
@@ -182,6 +186,8 @@ def finish(
     owed = -state.unfunded_cash - size_value + ledger.tree(shortfall)
     finite = jnp.isfinite(ledger.total(state.cash)) & jnp.isfinite(ledger.total(state.size))
     leak = ~(moved.cash_residual <= bar), ~(moved.size_residual <= bar)
+    closed = traces.flows(trace, book, venue).adl_size
+    move = index_move(trace.index, book.totals.open_interest)
     flags = running.flags | jnp.where(finite, 0, NOT_FINITE)
     flags = flags | jnp.where(leak[0], CASH_LEAK, 0) | jnp.where(leak[1], SIZE_LEAK, 0)
     return PathMetrics(
@@ -212,7 +218,10 @@ def finish(
         unmatched=moved.unmatched,
         adl_loss_mark=moved.adl_loss_mark,
         adl_loss_index=moved.adl_loss_index,
-        **{f"adl_loss_{n}": _loss_at(history, look) - moved.adl_paid for n, look in later.items()},
+        **{
+            f"adl_loss_{n}": ledger.total(closed * trace.mark[look]) - moved.adl_paid
+            for n, look in later.items()
+        },
         adl_equity=equity,
         adl_profit=profit,
         haircut=_ratio(moved.adl_loss_mark, equity, lost),
@@ -222,6 +231,8 @@ def finish(
         winner_bankrupted=moved.winner_bankrupted,
         naked_delta=moved.naked_delta,
         street_pnl=state.street_cash + ledger.tree(state.street_size * (market.mark - 1.0)),
+        index_fall=jnp.maximum(-jnp.min(move), 0.0),
+        index_rise=jnp.maximum(jnp.max(move), 0.0),
         leftover=-ledger.tree(exit_gain),
         leftover_notional=ledger.total(jnp.abs(state.pool_size) * market.mark[None]),
         ledger_cash=moved.cash_residual,
@@ -231,10 +242,13 @@ def finish(
     )
 
 
-def _loss_at(history, look: Int[Array, " steps"]) -> Float[Array, ""]:
-    """Σ over steps of the signed quantity closed, at the mark of a later step."""
-    marks, closed = history
-    return ledger.total(closed * marks[look])
+def index_move(
+    index: Float[Array, "steps markets"], weight: Float[Array, " markets"]
+) -> Float[Array, " steps"]:
+    """Change of all markets' index prices since the start, weighted by open interest."""
+    total = ledger.tree(weight)
+    share = weight / jnp.where(total > 0, total, 1.0)
+    return ledger.tree((share[None] * (index - 1.0)).T)
 
 
 def _ratio(amount, base, happened):

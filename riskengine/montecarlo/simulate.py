@@ -12,15 +12,16 @@ from jax import lax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Float, Int, Key, UInt
 
-from riskengine.montecarlo import metrics, noise
+from riskengine.montecarlo import metrics, noise, trace
 from riskengine.montecarlo.metrics import PathMetrics, Running
+from riskengine.montecarlo.trace import Trace
 from riskengine.specs import scenario as scenarios
 from riskengine.specs.book import Book
 from riskengine.specs.scenario import OrderBook, Scenario
 from riskengine.specs.venue import Venue
 from riskengine.types import compiled, pytree, use_double
 from riskengine.waterfall import margin, price, step
-from riskengine.waterfall.state import AccountRecord, Market, Quote, State, from_vector
+from riskengine.waterfall.state import AccountRecord, Market, Quote, State
 
 CONSERVATION = {"float64": 1e-12, "float32": 1e-6}  # what a ledger may lose, of gross
 CPU_BATCH = 8  # paths per device and call: their state stays in a core's cache
@@ -181,31 +182,79 @@ def simulate(
     """
     use_double()
     began = time.perf_counter()
-    paths = np.asarray(paths)
-    if paths.size and not (0 <= paths.min() and paths.max() < 2**32):
-        raise ValueError(f"path ids must lie in [0, 2**32), got {paths.min()} to {paths.max()}")
-    devices = tuple(jax.local_devices())
-    count = int(jax.tree.leaves(books)[0].shape[0])
-    batch = batch or (CPU_BATCH if devices[0].platform == "cpu" else GPU_BATCH)
+    asked = _Asked.of(paths, books, batch)
+    collected = _Collected(asked.paths, asked.books, books.layout.number_of_accounts)
+    rest = (books, venue, scenario, simulation)
+    for number, ids, (numbers, record, _) in asked.batches(key, rest):
+        collected.add(number, ids, jax.device_get((numbers, record)))
+        if progress:
+            progress(collected.done, len(asked.paths))
+    return collected.results(time.perf_counter() - began, asked.batch, len(asked.devices))
 
-    collected = _Collected(paths, count, books.layout.number_of_accounts)
-    waiting = [paths[paths % count == b] for b in range(count)]
-    while sum(len(ids) for ids in waiting):
-        try:
-            for number, ids in _chunks(waiting, batch * len(devices)):
-                full = np.resize(ids, batch * len(devices))  # the last batch is filled up
-                out = _program(devices, batch)(
-                    key, jnp.asarray(full, jnp.uint32), number, books, venue, scenario, simulation
-                )
-                collected.add(number, ids, jax.device_get(out))
-                waiting[number] = waiting[number][len(ids) :]
-                if progress:
-                    progress(collected.done, len(paths))
-        except jax.errors.JaxRuntimeError as error:
-            if "RESOURCE_EXHAUSTED" not in str(error) or batch == 1:
-                raise
-            batch //= 2
-    return collected.results(time.perf_counter() - began, batch, len(devices))
+
+def traces(
+    key: Key[Array, ""],
+    books: Book,
+    venue: Venue,
+    scenario: Scenario,
+    simulation: Simulation,
+    paths: Sequence[int] | np.ndarray,
+    names: Sequence[str] = (),
+    batch: int | None = None,
+) -> dict[str, np.ndarray]:
+    """The given paths step by step: fields of `Trace`, all or those named, as (paths, steps, …).
+
+    It is the program of `simulate`, so what is seen here is what happened there.
+    """
+    use_double()
+    asked = _Asked.of(paths, books, batch)
+    place = {int(path): row for row, path in enumerate(asked.paths)}
+    found: dict[str, np.ndarray] = {}
+    for _, ids, (_, _, steps) in asked.batches(key, (books, venue, scenario, simulation)):
+        for field in dataclasses.fields(steps):
+            if not names or field.name in names:
+                values = np.asarray(getattr(steps, field.name)[: len(ids)])
+                empty = np.empty((len(place), *values.shape[1:]), values.dtype)
+                found.setdefault(field.name, empty)[[place[int(p)] for p in ids]] = values
+    return found
+
+
+@dataclasses.dataclass
+class _Asked:
+    """Paths to run, and how many together."""
+
+    paths: np.ndarray
+    books: int
+    batch: int  # paths per device and call
+    devices: tuple
+
+    @classmethod
+    def of(cls, paths, books: Book, batch: int | None) -> "_Asked":
+        paths, devices = np.asarray(paths), tuple(jax.local_devices())
+        if paths.size and not (0 <= paths.min() and paths.max() < 2**32):
+            raise ValueError(f"path ids must lie in [0, 2**32), got {paths.min()} to {paths.max()}")
+        default = CPU_BATCH if devices[0].platform == "cpu" else GPU_BATCH
+        return cls(paths, int(jax.tree.leaves(books)[0].shape[0]), batch or default, devices)
+
+    def batches(self, key, rest: tuple) -> Iterator[tuple[int, np.ndarray, tuple]]:
+        """What the program gives for a few paths of one book, and for the next ones.
+
+        If a batch does not fit in memory it is halved until it does.
+        """
+        waiting = [self.paths[self.paths % self.books == book] for book in range(self.books)]
+        while sum(len(ids) for ids in waiting):
+            try:
+                for number, ids in _chunks(waiting, self.batch * len(self.devices)):
+                    full = np.resize(ids, self.batch * len(self.devices))  # the last one is filled
+                    out = _program(self.devices, self.batch)(
+                        key, jnp.asarray(full, jnp.uint32), number, *rest
+                    )
+                    yield number, ids, jax.block_until_ready(out)
+                    waiting[number] = waiting[number][len(ids) :]
+            except jax.errors.JaxRuntimeError as error:
+                if "RESOURCE_EXHAUSTED" not in str(error) or self.batch == 1:
+                    raise
+                self.batch //= 2
 
 
 def _chunks(waiting: list[np.ndarray], size: int) -> Iterator[tuple[int, np.ndarray]]:
@@ -300,13 +349,14 @@ def one_path(
     venue: Venue,
     scenario: Scenario,
     simulation: Simulation,
-) -> tuple[PathMetrics, AccountRecord]:
+) -> tuple[PathMetrics, AccountRecord, Trace]:
     """One crash of the venue, from its noise to its numbers; `book` knows the venue's margin."""
     quotes = quotes_of(key, path, book, scenario, simulation)
-    state, running, market, history = run(quotes, book, venue, scenario.order_book)
+    state, running, market, steps = run(quotes, book, venue, scenario.order_book)
     later = metrics.look_ahead(quotes.dt)
     bar = CONSERVATION[str(book.cash.dtype)]
-    return metrics.finish(running, state, market, history, later, book, venue, bar), state.record
+    numbers = metrics.finish(running, state, market, steps, later, book, venue, bar)
+    return numbers, state.record, steps
 
 
 def quotes_of(
@@ -328,18 +378,18 @@ def quotes_of(
 
 def run(
     quotes: Quote, book: Book, venue: Venue, order_book: OrderBook
-) -> tuple[State, Running, Market, tuple[Array, Array]]:
-    """The scan over steps: last state, running numbers, last market, marks and ADL by step."""
+) -> tuple[State, Running, Market, Trace]:
+    """The scan over steps: last state, running numbers, last market, and what each step looked like."""
 
     def advance(carry, quote):
         state, running, _ = carry
         state, market, moved = step.step(state, quote, order_book, book, venue)
         running = metrics.follow(running, moved, market, book, venue)
-        return (state, running, market), (market.mark, from_vector(moved, book, venue).adl_size)
+        return (state, running, market), trace.look(state, market, moved, venue)
 
     state = step.opening(book, venue)
     first = jax.tree.map(lambda x: x[0], quotes)
     _, market = price.advance(state, first, order_book, venue)
     begin = (state, metrics.start(book, venue), market)
-    (state, running, market), history = lax.scan(advance, begin, quotes)
-    return state, running, market, history
+    (state, running, market), steps = lax.scan(advance, begin, quotes)
+    return state, running, market, steps

@@ -87,9 +87,10 @@ class Crash:
 
 @pytree
 class Ladder:
-    """Deterministic moves of all markets by the same shock: path i takes shock i."""
+    """Deterministic moves of all markets by the same shock, one shock after the other."""
 
     shock: Float[Array, " shocks"]  # price change, fraction
+    books: UInt[Array, ""]  # so many paths in a row take the same shock: one for every book
     duration: Float[Array, ""]  # s
 
 
@@ -203,7 +204,7 @@ def _jumps(noise: Noise, law: Crash, turn, time) -> Float[Array, " steps"]:
 def _ladder(path, law: Ladder, dt, markets: int) -> Float[Array, "steps markets"]:
     """Linear in log price over the duration, then flat."""
     progress = jnp.minimum(_cumulative(dt) / law.duration, 1.0)
-    target = jnp.log1p(law.shock[path % law.shock.shape[0]])
+    target = jnp.log1p(law.shock[path // law.books % law.shock.shape[0]])
     return jnp.broadcast_to((progress * target)[:, None], (dt.shape[0], markets))
 
 

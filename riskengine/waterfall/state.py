@@ -145,6 +145,13 @@ def from_vector(values: Float[Array, " flows"], book: Book, venue: Venue) -> Flo
     return Flows(**{name: piece.reshape(shape) for (name, shape), piece in pieces})
 
 
+def places(markets: int, pools: int) -> dict[str, slice]:
+    """Where each flow lies in a vector of flows."""
+    sizes = {name: math.prod(shape) for name, shape in _shapes(markets, pools).items()}
+    ends = np.cumsum(list(sizes.values())).tolist()
+    return {n: slice(end - size, end) for (n, size), end in zip(sizes.items(), ends, strict=True)}
+
+
 def merge(first, second, book: Book, venue: Venue) -> Float[Array, " flows"]:
     """What two stages moved together, as vectors."""
     shapes = _shapes_of(book, venue)

@@ -20,6 +20,7 @@ PROJECT = Path(__file__).resolve().parents[2]
 SMALL = [
     "experiment=small", "book.books=2", "book.accounts=40", "simulation.paths=48",
     "simulation.fund_paths=32", "simulation.level_paths=8", "simulation.refine_paths=8",
+    "simulation.largest_paths=8", "simulation.replay_paths=8",
     "simulation.shadow_paths=1", "simulation.batch=1",
 ]  # fmt: skip
 PROGRAM = "on_device"  # the name of the program in montecarlo.simulate

@@ -11,7 +11,7 @@ import pytest
 from shared_data import module, shared
 
 from riskengine.app import build, configure, scenarios, validate
-from riskengine.montecarlo import simulate
+from riskengine.montecarlo import simulate, trace
 from riskengine.specs import book as books
 from riskengine.specs.book import TRADER, Holdings
 from riskengine.types import compiled
@@ -46,8 +46,8 @@ def engine():
         book = margin.attach(book, venue)
 
         def path(quotes):
-            state, _, _, (mark, closed) = simulate.run(quotes, book, venue, order_book)
-            return state, mark, closed
+            state, _, _, steps = simulate.run(quotes, book, venue, order_book)
+            return state, steps.mark, trace.flows(steps, book, venue).adl_size
 
         return jax.vmap(path)(quotes)
 

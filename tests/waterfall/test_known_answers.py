@@ -171,9 +171,9 @@ def deleveraged(winners=None, **rules) -> Closed:
 def program():
     def run(quotes, book, venue, order_book):
         book = margin.attach(book, venue)
-        state, running, market, history = simulate.run(quotes, book, venue, order_book)
+        state, running, market, steps = simulate.run(quotes, book, venue, order_book)
         later = metrics.look_ahead(quotes.dt)
-        return metrics.finish(running, state, market, history, later, book, venue, 1e-12), state
+        return metrics.finish(running, state, market, steps, later, book, venue, 1e-12), state
 
     return compiled(run)
 

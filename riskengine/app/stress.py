@@ -1,0 +1,204 @@
+"""Questions of a risk committee beside the probability: how small a crash is enough, and who is big."""
+
+import dataclasses
+from dataclasses import dataclass
+
+import numpy as np
+
+from riskengine.app import study
+from riskengine.app.build import Question
+from riskengine.app.study import Study
+from riskengine.calibration import target
+from riskengine.montecarlo import estimators
+from riskengine.montecarlo.estimators import Estimate, Sample
+from riskengine.montecarlo.simulate import Results
+from riskengine.specs.book import TRADER, Holdings
+from riskengine.specs.scenario import Ladder
+
+COVER = (1, 2, 5)  # largest debtors that the fund should survive
+GAPS = (-0.05, -0.1, -0.2, -0.3, -0.5, 0.05, 0.1, 0.2, 0.3, 0.5)
+EDGES = (0.0, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, np.inf)  # sizes of crashes
+EVENTS = ("adl", "depleted", "unfunded")
+
+
+@dataclass(frozen=True)
+class Stress:
+    """What a study says to these questions."""
+
+    reverse: dict[str, np.ndarray]  # per event: the smallest crash with it
+    by_size: dict[str, np.ndarray]  # P(event | size of the crash)
+    cover: dict[str, np.ndarray]  # debts of the largest debtors in gaps
+    ladder: list["Rung"]  # where the scenario is one
+
+
+def stressed(found: Study, level: float) -> Stress:
+    """All of them."""
+    return Stress(reverse(found), by_size(found, level), cover(found.question), ladder(found))
+
+
+# The smallest crash
+
+
+def crash_size(results: Results) -> np.ndarray:
+    """The larger of fall and rise of the index of all markets, weighted by open interest; signed."""
+    fall, rise = results["index_fall"], results["index_rise"]
+    return np.where(fall >= rise, -fall, rise)
+
+
+def events(found: Study) -> dict[str, tuple[Results, np.ndarray]]:
+    """The paths on which each event is known, and those on which it happens at the venue's fund."""
+    results, fund, capital = found.results, found.fund, found.capital
+    return {
+        "adl": (results, results["adl_required_fund"] > capital),
+        "depleted": (results, results["required_fund"] > capital),
+        "unfunded": (fund, fund["unfunded"] > 0),
+    }
+
+
+def reverse(found: Study) -> dict[str, np.ndarray]:
+    """Per event: paths, hits, the smallest fall and rise with it, the size that half of crashes need.
+
+    That size is where an isotonic fit of the event against the size passes one half.
+    """
+    rows: dict[str, list] = {}
+    for name, (results, hit) in events(found).items():
+        size = crash_size(results)
+        row = {"event": name, "paths": len(hit), "hits": int(hit.sum())}
+        for side, mine in (("fall", size < 0), ("rise", size > 0)):
+            row[f"smallest_{side}"] = float(np.min(np.abs(size[mine & hit]), initial=np.inf))
+            row[f"even_{side}"] = even(np.abs(size[mine]), hit[mine])
+        for key, value in row.items():
+            rows.setdefault(key, []).append(value if value != np.inf else np.nan)
+    return {key: np.asarray(values) for key, values in rows.items()}
+
+
+def even(size: np.ndarray, hit: np.ndarray) -> float:
+    """The size from which at least half of the crashes have the event, by isotonic regression."""
+    if not len(size):
+        return float("inf")
+    from scipy.optimize import isotonic_regression
+
+    order = np.argsort(size, kind="stable")
+    fitted = isotonic_regression(hit[order].astype(float)).x
+    reached = np.flatnonzero(fitted >= 0.5)
+    return float(size[order][reached[0]]) if len(reached) else float("inf")
+
+
+def by_size(found: Study, level: float) -> dict[str, np.ndarray]:
+    """P(event | size of the crash), in bins of size; falls and rises apart."""
+    random = len(found.question.opened.holdings) > 1
+    rows: dict[str, list] = {}
+    for name, (results, hit) in events(found).items():
+        size = crash_size(results)
+        for side, sign in (("fall", -1.0), ("rise", 1.0)):
+            for low, high in zip(EDGES, EDGES[1:], strict=False):
+                inside = (sign * size >= low) & (sign * size < high) & (sign * size > 0)
+                if not inside.any():
+                    continue
+                e = estimators.proportion(
+                    name, hit[inside], Sample(results.book[inside], level, random)
+                )
+                row = {
+                    "event": name,
+                    "side": side,
+                    "from": low,
+                    "to": high,
+                    "paths": e.n,
+                    "hits": e.hits,
+                }
+                row |= {"probability": e.value, "low": e.low, "high": e.high}
+                row |= {"middle": float(np.median(np.abs(size[inside])))}
+                for key, value in row.items():
+                    rows.setdefault(key, []).append(value)
+    return {key: np.asarray(values) for key, values in rows.items()}
+
+
+# The largest accounts
+
+
+def gap_debts(holdings: Holdings, move: float) -> np.ndarray:
+    """What each account would owe if all prices jumped by `move` before anybody could act, USD."""
+    net = np.bincount(holdings.account, holdings.size, minlength=len(holdings.cash))
+    debt = np.maximum(-(holdings.cash + move * net), 0.0)
+    return np.where(holdings.role == TRADER, debt, 0.0)
+
+
+def cover(question: Question) -> dict[str, np.ndarray]:
+    """Debts of the 1, 2 and 5 largest debtors, and of all, in gaps: mean and largest over books."""
+    rows: dict[str, list] = {}
+    for move in GAPS:
+        each = [np.sort(gap_debts(h, move))[::-1] for h in question.opened.holdings]
+        row = {"move": move}
+        for count in COVER:
+            sums = [debts[:count].sum() for debts in each]
+            row |= {f"cover_{count}": np.mean(sums), f"cover_{count}_largest": np.max(sums)}
+        row["all"] = float(np.mean([debts.sum() for debts in each]))
+        row["debtors"] = float(np.mean([np.count_nonzero(debts) for debts in each]))
+        for key, value in row.items():
+            rows.setdefault(key, []).append(value)
+    return {key: np.asarray(values, float) for key, values in rows.items()}
+
+
+def concentration(found: Study, level: float) -> list[Estimate]:
+    """Change of the fund target when the ten largest accounts cannot fail, on the same crashes."""
+    other = found.safe
+    if other is None:
+        return []
+    rows = np.searchsorted(found.results.path, other.path)
+    sample = Sample(other.book, level, len(found.question.opened.holdings) > 1)
+    exceed = max(0.05, study.RELIABLE / len(rows))
+    change = target.difference(
+        "fund_target_without_largest", other["adl_required_fund"],
+        found.results["adl_required_fund"][rows], exceed, sample,
+    )  # fmt: skip
+    note = f"F* of {100 * exceed:.3g} % with the {study.LARGEST} largest accounts safe, less that with them"
+    return [dataclasses.replace(change, note="; ".join(filter(None, (change.note, note))))]
+
+
+# The ladder
+
+
+@dataclass(frozen=True)
+class Rung:
+    """One shock, over the books that met it."""
+
+    shock: float
+    books: int
+    means: dict[str, float]  # USD per book
+    adl: int  # books in which winners were deleveraged
+    depleted: int
+    unfunded: int
+
+
+def ladder(found: Study) -> list[Rung]:
+    """What each shock of a ladder does: the table that risk committees know."""
+    law = found.question.scenario.law
+    if not isinstance(law, Ladder):
+        return []
+    fund = found.fund
+    shock = np.asarray(law.shock)
+    number = fund.path // int(law.books) % len(shock)
+    rungs = []
+    for i in np.argsort(-np.sign(shock) * 10 + np.abs(shock), kind="stable"):
+        mine = number == i
+        if not mine.any():
+            continue
+        liquidated = fund["liquidated_long"] + fund["liquidated_short"]
+        deleveraged = fund["deleveraged_long"] + fund["deleveraged_short"]
+        amounts = {
+            "liquidated": liquidated, "takeover": fund["takeover"], "bad_debt": fund["bad_debt"],
+            "fund_left": found.capital + fund["vault_profit"], "deleveraged": deleveraged,
+            "adl_loss": fund["adl_loss_mark"], "social_loss": fund["social_loss"],
+            "unfunded": fund["unfunded"],
+        }  # fmt: skip
+        rungs.append(
+            Rung(
+                shock=float(shock[i]),
+                books=int(mine.sum()),
+                means={name: float(x[mine].mean()) for name, x in amounts.items()},
+                adl=int((fund["accounts_deleveraged"][mine] > 0).sum()),
+                depleted=int(fund["depleted"][mine].sum()),
+                unfunded=int((fund["unfunded"][mine] > 0).sum()),
+            )
+        )
+    return rungs
