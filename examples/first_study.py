@@ -53,7 +53,9 @@ for cohort in answers.people.cohorts:
     if cohort.dimension == "leverage" and cohort.haircut.value is not None:
         low, high = cohort.haircut.low, cohort.haircut.high
         shown = "no interval" if low is None else f"{low:.2%} to {high:.2%}"
-        print(f"{cohort.name:12} haircut {cohort.haircut.value:6.2%} ({shown}, {cohort.haircut.hits} hits)")
+        print(
+            f"{cohort.name:12} haircut {cohort.haircut.value:6.2%} ({shown}, {cohort.haircut.hits} hits)"
+        )
 
 # %%
 accounts = pd.DataFrame(answers.people.accounts)
@@ -68,7 +70,7 @@ print(accounts.sort_values("deleveraged", ascending=False).head(5)[
 # it is taken crash by crash. The interval resamples whole books, since crashes share them.
 
 # %%
-other = riskengine.question(*SMALL, "venue=binance", "simulation.level_paths=0")
+other = riskengine.question(*SMALL, "venue=binance", "simulation.seed=0")
 theirs = riskengine.simulate(other).results["required_fund"]
 ours = study.results["required_fund"]
 books = study.results.book
@@ -76,7 +78,9 @@ means = np.asarray([np.mean((theirs - ours)[books == b]) for b in np.unique(book
 random = np.random.default_rng(0)
 resampled = [random.choice(means, len(means)).mean() for _ in range(2000)]
 low, high = np.quantile(resampled, [0.025, 0.975])
-print(f"Binance's rules need {np.mean(theirs - ours):,.0f} USD more per crash, {low:,.0f} to {high:,.0f}")
+print(
+    f"Binance's rules need {np.mean(theirs - ours):,.0f} USD more per crash, {low:,.0f} to {high:,.0f}"
+)
 
 # %% [markdown]
 # ## Step by step

@@ -61,9 +61,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _fail(message: str, code: int) -> int:
+    from riskengine.app.colour import RED, paint
+
     line = " ".join(message.split())[:290]
     encoding = sys.stderr.encoding or "utf-8"
-    print(f"error: {line}".encode(encoding, "backslashreplace").decode(encoding), file=sys.stderr)
+    begin = paint("error:", RED, sys.stderr)
+    print(f"{begin} {line}".encode(encoding, "backslashreplace").decode(encoding), file=sys.stderr)
     return code
 
 

@@ -209,7 +209,7 @@ def targets(study: Study, config: Config, sample: Sample) -> tuple[Target, list[
         "fund_target_depletion", results["required_fund"], asked.depletion_probability, sample
     )
     paths = Estimate(
-        "paths_needed", adl.paths_well_known, None, None, sample.level, sample.paths, None,
+        "paths_needed", float(adl.paths_well_known), None, None, sample.level, sample.paths, None,
         "design effect", "paths",
         f"for a relative standard error of 10 % of {asked.adl_probability:g}; "
         f"{adl.paths_for_limit} for an upper limit to exist; design effect {adl.design_effect:.1f}",

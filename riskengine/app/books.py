@@ -70,10 +70,10 @@ def build_population(config: Config) -> population.Population:
         accounts=book.accounts,
         makers=book.makers,
         maker_leverage=book.maker_leverage,
-        market_share=tuple(share / share.sum()),
+        market_share=tuple((share / share.sum()).tolist()),
         long_share=0.01 * book.long_share_pct,
         long_leverage=book.long_leverage,
-        leverage_cap=tuple(cap),
+        leverage_cap=tuple(cap.tolist()),
         open_interest=book.open_interest_usd,
     )
 

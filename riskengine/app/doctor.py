@@ -9,7 +9,7 @@ from importlib import metadata
 
 import numpy as np
 
-from riskengine.app import build, device, shadow, study
+from riskengine.app import build, colour, device, shadow, study
 from riskengine.app.config import Config
 from riskengine.app.show import Screen
 from riskengine.montecarlo import probes, simulate
@@ -46,7 +46,8 @@ def run(config: Config, screen: Screen) -> int:
     bad = 0
     for check in CHECKS:
         for finding in _safely(check, config):
-            mark = {True: "ok  ", False: "FAIL", None: "note"}[finding.good]
+            mark = {True: "ok  ", False: colour.paint("FAIL", colour.RED, screen.out), None: "note"}
+            mark = mark[finding.good]
             screen.say(f"{mark}  {finding.name:<14} {finding.words}")
             bad += finding.good is False
     screen.say("")

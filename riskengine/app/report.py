@@ -247,6 +247,6 @@ def matter_most(found: Study, answered: Answers) -> list[Matters]:
             deleveraged=int(people["deleveraged"][row]),
             paths=int(people["paths"][row]),
         )
-        for row in order
+        for row in order.tolist()
         if debt[row] > 0
     ]

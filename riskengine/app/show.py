@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TextIO
 
+from riskengine.app import colour
 from riskengine.app.answers import Answers, percent, usd
 from riskengine.app.build import Question
 from riskengine.app.config import Config, SimulationConfig
@@ -28,12 +29,13 @@ class Screen:
         print(_safe(text, self.out), file=self.out, flush=True)
 
     def note(self, text: str) -> None:
-        print(_safe(f"note: {text}", self.err), file=self.err, flush=True)
+        begin = colour.paint("note:", colour.YELLOW, self.err)
+        print(_safe(f"{begin} {text}", self.err), file=self.err, flush=True)
 
     def last(self, sentence: str) -> None:
         """The last line of standard output repeats the answer."""
         self.say("")
-        self.say(sentence)
+        self.say(colour.paint(sentence, colour.BOLD, self.out))
 
     def opening(self, config: Config, question: Question) -> None:
         """What is about to run."""
@@ -105,12 +107,12 @@ class Screen:
         folder: Path,
     ) -> None:
         """The answer, then what it rests on."""
-        self.say(answers.sentence)
+        self.say(colour.paint(answers.sentence, colour.BOLD, self.out))
         self.say("")
         self._table(answers)
         for line in summary(study, answers, second, facts):
             self.say(line)
-        self.say(f"written to {folder}")
+        self.say(f"the report: {folder / 'report.html'}")
 
     def _table(self, answers: Answers) -> None:
         from rich import box

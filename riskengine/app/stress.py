@@ -179,7 +179,7 @@ def ladder(found: Study) -> list[Rung]:
     shock = np.asarray(law.shock)
     number = fund.path // int(law.books) % len(shock)
     rungs = []
-    for i in np.argsort(-np.sign(shock) * 10 + np.abs(shock), kind="stable"):
+    for i in np.lexsort([np.abs(shock), shock > 0]):
         mine = number == i
         if not mine.any():
             continue

@@ -189,15 +189,18 @@ def without_largest(
     rows = few(question, results, count, batch)
     if not len(rows):
         return None
-    cash = np.array(question.books.cash)
+    each = []
     opened = zip(question.opened.holdings, question.account_rows, strict=True)
     for number, (holdings, row) in enumerate(opened):
         size = np.bincount(holdings.account, np.abs(holdings.size), minlength=len(holdings.cash))
         size = np.where(holdings.role == TRADER, size, 0.0)
         largest = np.argsort(-size, kind="stable")[:LARGEST]
         slots = np.flatnonzero(np.isin(row, largest))
-        cash[number, slots] = SAFE * size[row[slots]]
-    books = dataclasses.replace(question.books, cash=jax.numpy.asarray(cash))
+        book = jax.tree.map(lambda x, number=number: x[number], question.books)
+        each.append(
+            dataclasses.replace(book, cash=book.cash.at[slots].set(SAFE * size[row[slots]]))
+        )
+    books = jax.tree.map(lambda *leaves: jax.numpy.stack(leaves), *each)
     free = dataclasses.replace(build.with_fund(question, np.inf), books=books)
     what = f"with the {LARGEST} largest accounts safe"
     return _simulate(free, results.path[rows], batch, progress, what)

@@ -19,11 +19,15 @@ import riskengine
 from riskengine import __main__ as command
 from riskengine.app import parquet, store
 
-TABLES = {"paths", "unlimited", "hits", "accounts"}
-FILES = {f"{name}.parquet" for name in TABLES} | {
-    "config.yaml", "curves.csv", "curves.png", "curves.svg", "estimates.json", "levels.csv",
-    "manifest.json",
+TABLES = {"paths", "unlimited", "hits", "accounts", "replays"}
+CSV = {"curves", "levels", "cohorts", "fans", "reverse_stress", "crash_size", "cover"}
+FIGURES = {
+    "curves", "fund_over_time", "markets_over_time", "who_pays", "haircuts", "deleveraged",
+    "crash_size", "replay_typical", "replay_bad", "replay_worst",
 }  # fmt: skip
+FILES = {f"{name}.parquet" for name in TABLES} | {f"{name}.csv" for name in CSV}
+FILES |= {f"{name}.{kind}" for name in FIGURES for kind in ("png", "svg")}
+FILES |= {"config.yaml", "estimates.json", "manifest.json", "report.html"}
 ESTIMATE = ["name", "value", "low", "high", "level", "n", "hits", "method", "unit", "note"]
 ODD = {
     "LC_ALL": "C", "PYTHONIOENCODING": "ascii", "TZ": "Asia/Kathmandu", "PYTHONHASHSEED": "7",
@@ -59,7 +63,7 @@ def test_help_is_there_at_once():
     said = process("--help", JAX_PLATFORMS="nonsense", XLA_FLAGS="--nonsense", **ODD)
     assert time.monotonic() - began < 2
     assert said.returncode == 0 and said.stderr == ""
-    assert "KEY=VALUE" in said.stdout and "  venue       binance, hyperliquid" in said.stdout
+    assert "KEY=VALUE" in said.stdout and "  venue=binance  " in said.stdout
     assert said.stdout == process("-h").stdout
 
 
@@ -267,7 +271,10 @@ def test_the_page_explains_every_file_and_estimate(folder, manifest):
     listed = json.loads((folder / "estimates.json").read_text())["estimates"]
     assert {e["name"] for e in listed} <= named
     files = {record["name"] for record in manifest["files"]}
-    assert {name for name in files if not name.startswith("curves.")} <= named
+    assert {name for name in files if name not in named and not name.startswith("curves.")} == {
+        f"{figure}.{kind}" for figure in FIGURES - {"curves"} for kind in ("png", "svg")
+    }
+    assert FIGURES <= named | {"curves"}
 
 
 def test_files_of_a_run(folder, manifest):
@@ -482,7 +489,7 @@ def test_python_gives_the_same_numbers(worker, folder, tmp_path):
 
 def test_load_reads_a_run(folder):
     tables = riskengine.load(folder)
-    assert set(tables) == TABLES | {"curves", "levels"}
+    assert set(tables) == TABLES | CSV
     assert len(tables["paths"]) == 48 and tables["levels"]["capital"].is_monotonic_increasing
     paths = parquet.read(folder / "paths.parquet")
     np.testing.assert_array_equal(tables["paths"]["required_fund"], paths["required_fund"])

@@ -30,7 +30,7 @@ READS_CAPITAL = (
 )  # fmt: skip
 COUNTS = ("accounts_deleveraged", "accounts_liquidated", "winner_bankrupted")
 DECISIONS = ("depletion_time", "intervention_time", "depleted", "intervened", "flags", *COUNTS)
-RATIOS = ("haircut", "pnl_haircut", "ledger_cash", "ledger_size")
+RATIOS = ("haircut", "pnl_haircut", "index_fall", "index_rise", "ledger_cash", "ledger_size")
 
 
 @functools.cache

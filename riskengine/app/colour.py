@@ -1,0 +1,14 @@
+"""Colour on terminals that have it; NO_COLOR (no-color.org) and dumb terminals get plain text."""
+
+import os
+from typing import Any
+
+BOLD, RED, YELLOW = "1", "1;31", "33"
+
+
+def paint(text: str, code: str, stream: Any) -> str:
+    """The text in a colour, if the stream shows any."""
+    plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
+    if plain or not stream.isatty():
+        return text
+    return f"\x1b[{code}m{text}\x1b[0m"
