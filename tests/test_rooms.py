@@ -17,7 +17,6 @@ ONLY_IN = {
     "pandas": {"app"},
     "duckdb": {"app"},
     "rich": {"app"},
-    "altair": {"app"},
     "jinja2": {"app"},
     "vl_convert": {"app"},
     "yaml": {"app", "__main__"},

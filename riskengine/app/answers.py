@@ -277,22 +277,31 @@ def fund_curves(study: Study, sample: Sample) -> dict[str, np.ndarray]:
 
 
 def at_levels(study: Study, config: Config, random_books: bool) -> dict[str, np.ndarray]:
-    """What happens beyond the first intervention, simulated at each level of F."""
+    """The risk at each level of F, and whether the paths that ran there agree with the curve.
+
+    Interventions and depletion follow from the needs of all paths, as the curve does; what comes
+    after them, and depletion where a rule can bind early, from the `paths` that ran at that level.
+    """
+    every = study.results
+    whole = Sample(every.book, config.simulation.confidence, random_books)
+    early = may_bind_early(study.question.venue)
     rows: dict[str, list[float]] = {}
     for capital, results in sorted(study.levels.items()):
         sample = Sample(results.book, config.simulation.confidence, random_books)
-        own = study.results.some(np.searchsorted(study.results.path, results.path))
+        own = every.some(np.searchsorted(every.path, results.path))
         row = {"capital": capital, "paths": len(results)}
         expected = own["adl_required_fund"] > capital
         row["adl_flags_equal"] = float(np.array_equal(results["intervened"], expected))
         dry = own["required_fund"] > capital
         row["depleted_flags_equal"] = float(np.array_equal(results["depleted"], dry))
         events = {
-            "adl_probability": results["intervened"],
-            "depletion_probability": results["depleted"],
-            "unfunded_probability": results["unfunded"] > 0,
+            "adl_probability": (every["adl_required_fund"] > capital, whole),
+            "depletion_probability": (results["depleted"], sample)
+            if early
+            else (every["required_fund"] > capital, whole),
+            "unfunded_probability": (results["unfunded"] > 0, sample),
         }
-        found = [estimators.proportion(name, hit, sample) for name, hit in events.items()]
+        found = [estimators.proportion(name, hit, known) for name, (hit, known) in events.items()]
         found += [e for e in losses(results, sample) if e.name in REPORTED]
         for e in found:
             for part in ("value", "low", "high"):

@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
+from riskengine.app import vega
 from riskengine.errors import printable
 
 INK, GREY, PALE = "#1a1a1a", "#595959", "#e4e4e4"
-FONT = "Liberation Sans, Arial, Helvetica, sans-serif"  # vl-convert carries the first
 WIDTH, HEIGHT = 640.0, 380.0  # of the plot, in pixels
 LETTER, LINE = 6.6, 15.0  # width and height of a letter, in pixels
 EDGE = 4.0  # pixels between words and the frame
@@ -77,7 +77,7 @@ class Canvas:
         """The area between two curves."""
         rows = zip(capital.tolist(), low.clip(self.floor).tolist(), high.tolist(), strict=True)
         points = [{"f": f, "p": least, "most": most} for f, least, most in rows if most > 0]
-        self._by_axes(points, "area", style, y2="most:Q")
+        self._by_axes(points, "area", style, y2={"field": "most"})
 
     def rule(self, start: tuple[float, float], end: tuple[float, float], **style: Any) -> None:
         self._by_pixels("rule", style, x=start[0], y=start[1], x2=end[0], y2=end[1])
@@ -112,63 +112,47 @@ class Canvas:
 
     def rendered(self, title: str, note: str) -> tuple[str, bytes]:
         """SVG and PNG of all layers under the title."""
-        import altair as alt
-        import vl_convert
-
         lines = textwrap.wrap(printable(title, 400), 84) or [""]
-        heading = alt.Title(lines, subtitle=note, **TITLE)
-        chart = alt.layer(*self.layers).properties(width=WIDTH, height=HEIGHT, title=heading)
-        chart = chart.properties(description=" ".join(lines)).configure(
-            font=FONT, background="white", padding=12
-        )
-        chart = chart.configure_text(fontSize=12).configure_axis(**AXIS).configure_view(stroke=None)
-        version = alt.SCHEMA_VERSION.removeprefix("v").rpartition(".")[0]
-        svg = vl_convert.vegalite_to_svg(chart.to_dict(), version, allowed_base_urls=[])
-        return svg, vl_convert.svg_to_png(svg, scale=3, ppi=72)
+        heading = {"text": lines, "subtitle": note} | TITLE
+        chart = {"layer": self.layers, "width": WIDTH, "height": HEIGHT, "title": heading}
+        config = {"padding": 12, "text": {"fontSize": 12}, "axis": AXIS}
+        return vega.rendered(chart, " ".join(lines), config)
 
-    def _by_axes(self, points: list[dict], mark: str, style: dict, **channels: Any) -> None:
+    def _by_axes(self, points: list[vega.Spec], mark: str, style: dict, **channels: Any) -> None:
         """A mark whose place is given by the axes."""
-        import altair as alt
-
-        x_scale = alt.Scale(domain=[0, self.capital_max], nice=False)
-        y_scale = alt.Scale(type="log", domain=[self.floor, 1], nice=False)
-        x = alt.X("f:Q", scale=x_scale, axis=self._capital_axis())
-        y = alt.Y("p:Q", scale=y_scale, axis=self._probability_axis())
-        marked = getattr(alt.Chart(alt.Data(values=points)), f"mark_{mark}")(clip=True, **style)
-        self.layers.append(marked.encode(x=x, y=y, **channels))
+        x_scale = {"domain": [0, self.capital_max], "nice": False}
+        y_scale = {"type": "log", "domain": [self.floor, 1], "nice": False}
+        encoding = {
+            "x": vega.quantity("f", scale=x_scale, axis=self._capital_axis()),
+            "y": vega.quantity("p", scale=y_scale, axis=self._probability_axis()),
+        }
+        self.layers.append(vega.view(mark, {"clip": True} | style, encoding | channels, points))
 
     def _by_pixels(self, mark: str, style: dict, **pixels: float) -> None:
         """A mark whose place is given in pixels."""
-        import altair as alt
+        where = {name: {"value": round(pixel, 2)} for name, pixel in pixels.items()}
+        self.layers.append(vega.view(mark, style, where, [{}]))
 
-        chart = getattr(alt.Chart(alt.Data(values=[{}])), f"mark_{mark}")(**style)
-        where = {name: alt.value(round(pixel, 2)) for name, pixel in pixels.items()}
-        self.layers.append(chart.encode(**where))
-
-    def _capital_axis(self) -> Any:
+    def _capital_axis(self) -> vega.Spec:
         """Two lines at a tick: percent of open interest and dollars."""
-        import altair as alt
-
         unit = self.open_interest / 100.0
         step = unit * _round_step(self.capital_max / unit / TICKS)
         amount = "'$' + replace(format(datum.value, '.3~s'), 'G', 'bn')"
-        return alt.Axis(
-            values=np.arange(0.0, self.capital_max, step).tolist(),
-            labelExpr=f"[format(datum.value / {unit!r}, '.3~g') + ' %', {amount}]",
-            labelFlush=False,
-            grid=False,
-            title="First-loss capital F, in % of open interest and in USD",
-        )
+        return {
+            "values": np.arange(0.0, self.capital_max, step).tolist(),
+            "labelExpr": f"[format(datum.value / {unit!r}, '.3~g') + ' %', {amount}]",
+            "labelFlush": False,
+            "grid": False,
+            "title": "First-loss capital F, in % of open interest and in USD",
+        }
 
-    def _probability_axis(self) -> Any:
-        import altair as alt
-
+    def _probability_axis(self) -> vega.Spec:
         decades = range(round(math.log10(self.floor)), 1)
-        return alt.Axis(
-            values=[10.0**decade for decade in decades],
-            labelExpr="format(100 * datum.value, '~g') + ' %'",
-            title="Probability in the scenario",
-        )
+        return {
+            "values": [10.0**decade for decade in decades],
+            "labelExpr": "format(100 * datum.value, '~g') + ' %'",
+            "title": "Probability in the scenario",
+        }
 
 
 def percent(share: float, digits: int = 3) -> str:

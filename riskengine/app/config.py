@@ -95,10 +95,10 @@ class SimulationConfig:
         128, "paths that also run at half the time step", least=0, most=PATHS_MAX
     )
     largest_paths: int = number(
-        256, "paths that also run with the ten largest accounts safe", least=0, most=PATHS_MAX
+        128, "paths that also run with the ten largest accounts safe", least=0, most=PATHS_MAX
     )
     replay_paths: int = number(
-        256, "paths that are followed step by step for the report", least=0, most=PATHS_MAX
+        128, "paths that are followed step by step for the report", least=0, most=PATHS_MAX
     )
     shadow_paths: int = number(16, "paths that the reference engine repeats", least=0, most=4096)
 

@@ -22,7 +22,6 @@ PACKAGES = (
     "scipy",
     "pandas",
     "duckdb",
-    "altair",
     "vl-convert-python",
 )
 PATHS = 64  # of the small run

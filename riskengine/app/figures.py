@@ -1,6 +1,6 @@
 """Figures for people: what a fund of a given size leaves of the risk.
 
-altair describes the picture and vl-convert draws it, without a browser and without the network.
+Vega-Lite describes the picture and vl-convert draws it, without a browser and without the network.
 """
 
 import math

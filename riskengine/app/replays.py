@@ -28,18 +28,20 @@ class Replays:
     paths: int  # in the fans
 
 
-def replay(question: Question, results: Results, count: int, batch=None) -> Replays | None:
-    """Replay three paths, chosen by their need without a limit, and the first `count` for the fans."""
-    if not count or not len(results):
+def replay(
+    question: Question, results: Results, rows: np.ndarray, batch: int | None = None
+) -> Replays | None:
+    """Replay three paths, chosen by their need without a limit, and those at `rows` for the fans."""
+    if not len(rows):
         return None
-    chosen = choose(results)
-    ids = np.unique(np.concatenate([results.path[:count], list(chosen.values())]))
+    chosen, of_fans = choose(results), results.path[rows]
+    ids = np.unique(np.concatenate([of_fans, list(chosen.values())]))
     seen = _series(question, ids, batch)
     row = {int(path): number for number, path in enumerate(ids)}
     time = np.cumsum(np.asarray(question.simulation.dt))
     replayed = [_steps(name, path, row[path], time, seen) for name, path in chosen.items()]
     steps = {name: np.concatenate([one[name] for one in replayed]) for name in replayed[0]}
-    first = [row[int(path)] for path in results.path[:count]]
+    first = [row[int(path)] for path in of_fans]
     fans = {"time": time}
     for name in FANS:
         for q in QUANTILES:

@@ -2,7 +2,9 @@
 
 import contextlib
 import dataclasses
+import importlib
 import signal
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -96,6 +98,7 @@ def _compute(
     command: str,
 ) -> Outcome:
     began = time.monotonic()
+    threading.Thread(target=_warm, daemon=True).start()
     found, seconds = simulate(config, question, folder, screen)
     bad = study.violations(found.results)
     finer = found.refined
@@ -128,6 +131,12 @@ def _compute(
     folder.finish(manifest)
     screen.last(answered.sentence)
     return Outcome(folder.folder, answered.sentence, headline)
+
+
+def _warm() -> None:
+    """Import what draws and writes while the compiler works: it takes seconds, and a core is idle."""
+    for name in ("duckdb", "jinja2", "vl_convert"):
+        importlib.import_module(name)
 
 
 def simulate(

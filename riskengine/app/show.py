@@ -169,7 +169,7 @@ def summary(study: Study, answers: Answers, second: list[Shadow], facts: dict) -
         equal = bool(levels["adl_flags_equal"].all())
         text = "equal" if equal else "NOT equal (a rule binds that reads the fund otherwise)"
         lines.append(
-            f"levels: first interventions of {int(levels['paths'][0])} paths at "
+            f"levels: first interventions of at least {int(levels['paths'].min())} paths at "
             f"{len(levels['capital'])} levels of F {text} to the curve, path by path"
         )
     if second:

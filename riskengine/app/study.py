@@ -61,14 +61,17 @@ def complete(
     """All the runs that follow once every path is known without a limit."""
     capital, batch = float(question.venue.capital), asked.batch
     first = np.arange(min(asked.fund_paths, len(results)))
+    fund = at_fund(question, results, capital, first, batch, progress)
     return Study(
         question=question,
         results=results,
-        fund=at_fund(question, results, capital, first, batch, progress),
-        levels=at_levels(question, results, asked.level_paths, batch, progress),
+        fund=fund,
+        levels=at_levels(question, results, fund, asked.level_paths, batch, progress),
         refined=refined(question, results, asked.refine_paths, batch, progress),
         safe=without_largest(question, results, asked.largest_paths, batch, progress),
-        replays=replays.replay(question, results, asked.replay_paths, batch),
+        replays=replays.replay(
+            question, results, few(question, results, asked.replay_paths, batch), batch
+        ),
     )
 
 
@@ -140,16 +143,22 @@ def _unbound(results: Results) -> dict[str, np.ndarray]:
 
 
 def at_levels(
-    question: Question, results: Results, count: int, batch=None, progress: Progress | None = None
-) -> dict[float, Results]:
-    """About `count` paths at six levels of F: what happens after the first intervention."""
+    question: Question, results: Results, fund: Results, count: int, batch=None,
+    progress: Progress | None = None,
+) -> dict[float, Results]:  # fmt: skip
+    """About `count` paths at six levels of F: what happens after the first intervention.
+
+    At the venue's own capital these are the paths of `fund`, which ran there already.
+    """
     rows = few(question, results, count, batch)
     if not len(rows):
         return {}
-    capitals = target.levels(results["adl_required_fund"], float(question.venue.capital))
+    own = float(question.venue.capital)
     return {
-        float(f): at_fund(question, results, float(f), rows, batch, progress, "at levels of F")
-        for f in capitals
+        float(f): fund
+        if f == own
+        else at_fund(question, results, float(f), rows, batch, progress, "at levels of F")
+        for f in target.levels(results["adl_required_fund"], own)
     }
 
 

@@ -152,7 +152,7 @@ def test_the_store_starts_quickly():
     start = time.monotonic()
     modules = subprocess.check_output(command, text=True, env=ENVIRONMENT).split()
     assert time.monotonic() - start < 5
-    heavy = {"jax", "pandas", "duckdb", "altair", "scipy", "pyarrow", "hydra"}
+    heavy = {"jax", "pandas", "duckdb", "vl_convert", "scipy", "pyarrow", "hydra"}
     assert "numpy" in modules and not heavy & set(modules)
 
 
