@@ -78,7 +78,8 @@ def _run(given: list[str]) -> int:
     options = {a for a in given if a.startswith("-")}
     overrides = [a for a in given if not a.startswith("-")]
     if options & {"-h", "--help"}:
-        print(_help())
+        encoding = sys.stdout.encoding or "utf-8"
+        print(_help().encode(encoding, "replace").decode(encoding))
         return 0
     if "--version" in options:
         import riskengine
@@ -110,7 +111,7 @@ def _help() -> str:
     lines = []
     for group in GROUPS:
         for name in options(group):
-            said = textwrap.shorten(comment(group, name), 98 - 38, placeholder=" …")
+            said = textwrap.shorten(comment(group, name), 98 - 38, placeholder=" ...")
             lines.append(f"  {f'{group}={name}':<36}{said}")
         lines.append("")
     return HELP.replace("{groups}", "\n".join(lines).rstrip("\n") + "\n")

@@ -24,7 +24,8 @@ PACKAGES = (
     "duckdb",
     "vl-convert-python",
 )
-PATHS = 64  # of the small run
+SMALL = ("experiment=small",)  # a venue that takes seconds once compiled
+PATHS = 64  # of it
 MEMORY_MIN = 2e9  # bytes: what the default experiment takes, rounded up
 FAILED = 3
 
@@ -131,12 +132,9 @@ def small_run(config: Config) -> list[Finding]:
     """A small venue through the whole engine: conservation, a second opinion, and time."""
     from riskengine.app import configure
 
-    settings = configure.load(
-        [
-            "experiment=small", f"simulation.paths={PATHS}", f"simulation.device={config.simulation.device}",
-            f"simulation.precision={config.simulation.precision}",
-        ]
-    )  # fmt: skip
+    asked = config.simulation
+    more = [f"simulation.device={asked.device}", f"simulation.precision={asked.precision}"]
+    settings = configure.load([*SMALL, f"simulation.paths={PATHS}", *more])
     began = time.monotonic()
     question = build.build(settings)
     results = study.unlimited(question, np.arange(PATHS), settings.simulation.batch)

@@ -424,6 +424,7 @@ def test_the_doctor_fails_what_is_wrong():
 def test_the_doctor_runs_a_small_venue():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(doctor, "PATHS", 8)
+        patch.setattr(doctor, "SMALL", [o for o in FEW if "simulation.paths" not in o])
         findings = doctor.small_run(configure.load(["task=doctor"]))
     assert {f.name: f.good for f in findings} == {
         "conservation": True, "second engine": True, "first result": None, "pace": None,
