@@ -16,6 +16,7 @@ How likely is a perpetual-futures venue's insurance fund to run dry in a crash, 
 
 Tasks:
   task=run       simulate and estimate; leaves a folder with report.html (the default)
+  task=replay    the same, where the scenario is recorded prices
   task=doctor    check this machine, its packages and its arithmetic
 
 Everything is set as KEY=VALUE; docs/config.md explains every key. Groups, each a choice of files:

@@ -17,7 +17,6 @@ from riskengine.errors import printable
 from riskengine.montecarlo import estimators
 from riskengine.montecarlo.estimators import Estimate, Sample
 from riskengine.montecarlo.simulate import Results
-from riskengine.specs.venue import Venue
 
 POINTS = 121  # of the curves
 LOSSES = ("mark", "index", "5min", "60min", "horizon")
@@ -46,7 +45,7 @@ def answer(study: Study, config: Config) -> Answers:
     sample = Sample(results.book, config.simulation.confidence, random_books)
     at_fund = Sample(study.fund.book, config.simulation.confidence, random_books)
     estimates = probabilities(study, sample, at_fund)
-    estimates += losses(study.fund, at_fund) + accounts(study, at_fund)
+    estimates += losses(study.fund, at_fund, study.capital) + accounts(study, at_fund)
     estimates += needs(study, sample)
     stressed = stress.stressed(study, config.simulation.confidence)
     found = None
@@ -76,7 +75,7 @@ def probabilities(study: Study, sample: Sample, at_fund: Sample) -> list[Estimat
         results["adl_required_fund"] > capital,
         results["required_fund"] > capital,
     )
-    early = may_bind_early(study.question.venue)
+    early = study_.may_bind_early(study.question.venue)
     dry = (fund["depleted"], at_fund) if early else (depleted, sample)
     found = [
         estimators.proportion("adl_probability", intervened, sample),
@@ -86,16 +85,32 @@ def probabilities(study: Study, sample: Sample, at_fund: Sample) -> list[Estimat
             "deleveraging_probability", fund["accounts_deleveraged"] > 0, at_fund
         ),
         estimators.proportion("social_loss_probability", fund["social_loss"] > 0, at_fund),
+        *by_direction(study, intervened, sample),
+        _material(study, at_fund),
         estimators.proportion("adl_probability_simulation", intervened, sample, total=False),
         estimators.proportion("depletion_probability_simulation", *dry, total=False),
     ]
     return found
 
 
-def may_bind_early(venue: Venue) -> bool:
-    """Whether a rule can bind while the fund is not yet dry; then depletion is known at a fund only."""
-    margin = "margin" in venue.pools.triggers and bool((venue.pools.margin_multiple > 0).any())
-    return "inventory" in venue.pools.triggers or margin
+def by_direction(study: Study, hit: np.ndarray, sample: Sample) -> list[Estimate]:
+    """P(first intervention) in crashes whose larger move is a fall, and a rise."""
+    size, found = stress.crash_size(study.results), []
+    for side, mine in (("falls", size < 0), ("rises", size > 0)):
+        if mine.any():
+            part = dataclasses.replace(sample, book=sample.book[mine])
+            e = estimators.proportion(f"adl_probability_{side}", hit[mine], part)
+            share = f"{100 * mine.mean():.3g} % of crashes"
+            found.append(dataclasses.replace(e, note="; ".join(filter(None, (share, e.note)))))
+    return found
+
+
+def _material(study: Study, sample: Sample) -> Estimate:
+    least = study_.MATERIAL * study.question.open_interest
+    hit = study.fund["unfunded"] > least
+    found = estimators.proportion("unfunded_material_probability", hit, sample)
+    note = f"losses above {usd(least)}, a millionth of open interest"
+    return dataclasses.replace(found, note="; ".join(filter(None, (note, found.note))))
 
 
 def needs(study: Study, sample: Sample) -> list[Estimate]:
@@ -114,7 +129,7 @@ def needs(study: Study, sample: Sample) -> list[Estimate]:
     ]
 
 
-def losses(results: Results, sample: Sample) -> list[Estimate]:
+def losses(results: Results, sample: Sample, capital: float) -> list[Estimate]:
     """What winners lose by ADL: ratios of means, conditional on being deleveraged."""
     hit = results["accounts_deleveraged"] > 0
     count = int(results["accounts_deleveraged"].sum())
@@ -137,7 +152,10 @@ def losses(results: Results, sample: Sample) -> list[Estimate]:
     deleveraged = results["deleveraged_long"] + results["deleveraged_short"]
     found.append(estimators.mean("deleveraged", deleveraged, sample, "USD", where=hit))
     found.append(estimators.mean("naked_delta", results["naked_delta"], sample, "USD", where=hit))
-    for name in ("bad_debt", "fund_draw", "social_loss", "unfunded", "vault_profit"):
+    names = ("bad_debt", "fund_draw", "social_loss", "unfunded", "vault_profit", "owner_profit")
+    spent = np.maximum(results["vault_profit"], -capital)
+    found.append(estimators.mean("fund_profit", spent, sample, "USD"))
+    for name in names:
         found.append(estimators.mean(name, results[name], sample, "USD"))
     for name in ("liquidated_long", "liquidated_short", "takeover"):
         found.append(estimators.mean(name, results[name], sample, "USD"))
@@ -246,6 +264,8 @@ def checks(study: Study, sample: Sample) -> list[Estimate]:
         coarse, fine = study.refined.coarse, study.refined.fine
         part = Sample(fine.book, sample.level, sample.random_books)
         exceed = max(0.05, study_.RELIABLE / len(fine))
+        if exceed > study_.SELDOM:
+            return found
         change = target.difference(
             "fund_target_dt_difference", fine["adl_required_fund"], coarse["adl_required_fund"],
             exceed, part,
@@ -284,7 +304,7 @@ def at_levels(study: Study, config: Config, random_books: bool) -> dict[str, np.
     """
     every = study.results
     whole = Sample(every.book, config.simulation.confidence, random_books)
-    early = may_bind_early(study.question.venue)
+    early = study_.may_bind_early(study.question.venue)
     rows: dict[str, list[float]] = {}
     for capital, results in sorted(study.levels.items()):
         sample = Sample(results.book, config.simulation.confidence, random_books)
@@ -299,10 +319,10 @@ def at_levels(study: Study, config: Config, random_books: bool) -> dict[str, np.
             "depletion_probability": (results["depleted"], sample)
             if early
             else (every["required_fund"] > capital, whole),
-            "unfunded_probability": (results["unfunded"] > 0, sample),
         }
         found = [estimators.proportion(name, hit, known) for name, (hit, known) in events.items()]
-        found += [e for e in losses(results, sample) if e.name in REPORTED]
+        found.append(_unfunded_at(results, sample, found[0]))
+        found += [e for e in losses(results, sample, capital) if e.name in REPORTED]
         for e in found:
             for part in ("value", "low", "high"):
                 number = getattr(e, part)
@@ -312,6 +332,25 @@ def at_levels(study: Study, config: Config, random_books: bool) -> dict[str, np.
         for key, value in row.items():
             rows.setdefault(key, []).append(value)
     return {key: np.asarray(values) for key, values in rows.items()}
+
+
+def _unfunded_at(results: Results, sample: Sample, intervened: Estimate) -> Estimate:
+    """P(unfunded | F) = P(intervention | F), from all paths, × P(unfunded | intervention, F).
+
+    The paths that ran at a level are of few books; only the second factor rests on them. The limits
+    are the products of the limits.
+    """
+    name, hit, known = "unfunded_probability", results["unfunded"] > 0, results["intervened"]
+    if not known.any() or (hit & ~known).any():
+        return estimators.proportion(name, hit, sample)
+    part = dataclasses.replace(sample, book=sample.book[known])
+    given = estimators.proportion(name, hit[known], part)
+    assert intervened.value is not None and given.value is not None
+    low, high = (
+        None if a is None or b is None else a * b
+        for a, b in ((intervened.low, given.low), (intervened.high, given.high))
+    )
+    return dataclasses.replace(given, value=intervened.value * given.value, low=low, high=high)
 
 
 REPORTED = ("expected_haircut", "adl_loss_mark", "deleveraged", "social_loss", "unfunded")

@@ -10,6 +10,7 @@ from riskengine.app.answers import Answers
 from riskengine.app.build import Question
 from riskengine.app.config import Config
 from riskengine.app.study import Study
+from riskengine.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,8 @@ def load(folder: str | Path) -> dict:
     import pandas
 
     tables = {}
+    if not Path(folder).is_dir():
+        raise InputError("folder", "must be the folder of a run", str(folder))
     for file in sorted(Path(folder).iterdir()):
         if file.suffix == ".parquet":
             tables[file.stem] = pandas.DataFrame(parquet.read(file))

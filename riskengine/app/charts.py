@@ -12,7 +12,7 @@ from riskengine.app.vega import Spec, name, quantity, view
 BLUE, RED, GREEN, YELLOW, VIOLET = "#0072B2", "#D55E00", "#007A5A", "#B07D00", "#AA4488"
 EVENT = {"adl": RED, "depleted": BLUE, "unfunded": INK}
 EVENT_WORDS = {
-    "adl": "first intervention (ADL)", "depleted": "fund dry", "unfunded": "unfunded loss",
+    "adl": "first intervention", "depleted": "fund dry", "unfunded": "material unfunded loss",
 }  # fmt: skip
 WIDTH = 600
 TITLE = {"anchor": "start", "fontSize": 14, "fontWeight": "bold", "offset": 8, "subtitleFontSize": 12,
@@ -108,7 +108,7 @@ def lines(panel: Panel, time: np.ndarray, series: list[Line]) -> Spec:
     layers = []
     for line in series:
         values = rows({"min": time / 60.0, "value": line.values})
-        if line.amount and values:  # the first stretch begins at the start
+        if values:  # the first stretch begins at the start
             values = [values[0] | {"min": 0.0}, *values]
         style = AMOUNT if line.amount else {"strokeWidth": 1.6}
         named = [row | {"name": line.name} for row in values]

@@ -12,7 +12,7 @@ from riskengine.specs.book import MAKER, REST, Holdings
 LEVERAGE = (2.0, 5.0, 10.0, 20.0)
 NOTIONAL = (1e4, 1e5, 1e6, 1e7)  # USD
 ONE_SIDED = 0.5  # net over gross notional from which an account is long or short, not hedged
-MARKETS = 6  # with most open interest; the others are one cohort
+MARKETS = 6  # of most accounts' notional; the others are one cohort
 SIDES = np.asarray(["long", "short", "hedged"], object)
 ROLES = {MAKER: "maker", REST: "rest"}
 Columns = dict[str, np.ndarray]
@@ -20,7 +20,7 @@ Columns = dict[str, np.ndarray]
 
 @dataclass(frozen=True)
 class People:
-    """Accounts as columns, and the cohorts of DIMENSIONS as rows."""
+    """Accounts as columns, and cohorts of them."""
 
     accounts: Columns
     cohorts: list["Cohort"]
@@ -82,7 +82,7 @@ def features(holdings: Holdings) -> Columns:
     return {
         "role": role,
         "market": largest,
-        "side": SIDES[np.where(~sided, 2, np.where(net > 0, 0, 1))],
+        "side": SIDES[np.where(~sided | (notional == 0), 2, np.where(net > 0, 0, 1))],
         "notional": notional,
         "net_notional": net,
         "equity": equity,
@@ -198,19 +198,15 @@ def _cohort(study, opened, dimension, name, inside, hit_row, level) -> Cohort:
         opened["book"][inside], free.liquidated.ravel()[opened["slot"][inside]], minlength=books
     )
     met = members * np.bincount(free.book, minlength=books)
-    each_book = Sample(np.arange(books), level, False)
+    each_book = Sample(np.arange(books), level, random)
     return Cohort(
         dimension=dimension,
         name=str(name),
         accounts=float(members.mean()),
         notional=float(opened["notional"][inside].sum() / opened["notional"].sum()),
-        adl=estimators.ratio(
-            "adl_probability", count, members[fund.book], sample, "probability", hits
-        ),
+        adl=estimators.share_of("adl_probability", count, members[fund.book], sample),
         haircut=estimators.ratio("expected_haircut", loss, equity, sample, hits=hits),
-        liquidated=estimators.ratio(
-            "liquidation_probability", closed, met, each_book, "probability", int(closed.sum())
-        ),
+        liquidated=estimators.share_of("liquidation_probability", closed, met, each_book),
     )
 
 

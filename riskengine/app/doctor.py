@@ -1,6 +1,5 @@
 """`task=doctor`: can this machine be trusted with a run, and how long does the first answer take?"""
 
-import os
 import platform
 import time
 from collections.abc import Callable
@@ -99,7 +98,9 @@ def devices(config: Config) -> list[Finding]:
     words = f"{free / 2**30:.1f} GiB free of the host's memory" if free else "free memory not known"
     return [
         Finding("devices", True, f"{jax.default_backend()}: {', '.join(found)}"),
-        Finding("memory", None if free is None else free >= MEMORY_MIN, words),
+        Finding(
+            "memory", None, words if free is None or free >= MEMORY_MIN else f"{words}: little"
+        ),
         Finding(
             "precision", True, f"{config.simulation.precision} for positions, float64 for money"
         ),
@@ -107,9 +108,12 @@ def devices(config: Config) -> list[Finding]:
 
 
 def _free_memory() -> float | None:
+    """Bytes that programs can have, pages that only cache files included."""
     try:
-        return float(os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
-    except (AttributeError, OSError, ValueError):
+        with open("/proc/meminfo", encoding="ascii") as lines:
+            known = dict(line.split(":") for line in lines)
+        return 1024.0 * int(known["MemAvailable"].split()[0])
+    except (OSError, KeyError, ValueError):
         return None
 
 

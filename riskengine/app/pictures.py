@@ -13,8 +13,8 @@ from riskengine.montecarlo.estimators import Estimate
 
 CAPTIONS = {
     "curves": "Probability that the first-loss capital F is not enough, for every F from one run.",
-    "fund_over_time": "First-loss capital over time, inventory at the mark: the median path, the middle "
-    "half and nine tenths of the paths, minute by minute.",
+    "fund_over_time": "First-loss capital over time, inventory at the mark: the median, the middle half and "
+    "nine tenths of the paths, at every moment.",
     "markets_over_time": "Prices of all markets weighted by open interest, the displacement of mid "
     "from the index by forced flow, and what bids and asks take within 1 % of mid.",
     "who_pays": "Mean loss per crash by who bears it; negative: a gain.",
@@ -32,11 +32,11 @@ SHORTEST = 1800.0  # s that are drawn at least
 
 def draw(config: Config, found: Study, answered: Answers) -> dict[str, Figure]:
     """Every figure of a run, by name."""
-    made = [curves(config, found, answered)]
+    made = [] if answered.stress.ladder else [curves(config, found, answered)]
     if found.replays:
         made += [fund_over_time(found, found.replays), markets_over_time(found.replays)]
     made += [who_pays(answered), *by_cohort(answered)]
-    if len(answered.stress.by_size["event"]) and not answered.stress.ladder:
+    if answered.stress.by_size and not answered.stress.ladder:
         made.append(crash_size(answered))
     if found.replays:
         made += [replayed(found, found.replays, name) for name in found.replays.chosen]
@@ -77,13 +77,12 @@ def unfunded(answered: Answers) -> np.ndarray:
 def active(replays: Replays) -> float:
     """Seconds after which hardly anything happens on nineteen paths in twenty."""
     time, fans = replays.fans["time"], replays.fans
-    moved = np.abs(np.diff(np.stack([fans[f"fund_{q}"] for q in ("p05", "p50", "p95")]), axis=1))
-    moved = moved.sum(axis=0)
-    total = np.cumsum(moved)
-    if not total[-1] > 0:
-        return float(min(SHORTEST, time[-1]))
-    last = time[1:][np.searchsorted(total, (1.0 - QUIET) * total[-1])]
-    return float(min(max(1.15 * last, SHORTEST), time[-1]))
+    moved = np.abs(np.diff(np.stack([fans[f"fund_{q}"] for q in ("p05", "p25", "p50")]), axis=1))
+    total = np.cumsum(moved.sum(axis=0))
+    if not total.size or not total[-1] > 0:
+        return float(min(max(SHORTEST, time[0]), time[-1]))
+    last = time[1:][np.searchsorted(total, 0.98 * total[-1])]
+    return float(min(max(1.15 * last, SHORTEST, time[0]), time[-1]))
 
 
 def fan(replays: Replays, name: str, panel: Panel, scale: float, colour: str):
@@ -96,7 +95,11 @@ def fan(replays: Replays, name: str, panel: Panel, scale: float, colour: str):
 
 def fund_over_time(found: Study, replays: Replays) -> Figure:
     """A fan of the first-loss capital."""
-    panel = Panel(f"First-loss capital on {replays.paths} paths", "% of open interest", 260)
+    panel = Panel(
+        f"First-loss capital on {replays.paths} paths of {replays.books} books",
+        "% of open interest",
+        260,
+    )
     chart = fan(replays, "fund", panel, 100.0 / found.question.open_interest, BLUE)
     end = {q: usd(float(replays.fans[f"fund_{q}"][-1])) for q in ("p05", "p50", "p95")}
     alt = (
@@ -132,14 +135,14 @@ def who_pays(answered: Answers) -> Figure:
     names = {e.name: e for e in answered.estimates}
     bars = []
     for words, name, sign in (
-        ("fund and vault", "vault_profit", -1.0),
+        ("first-loss capital", "fund_profit", -1.0),
+        ("owner of the vault", "owner_profit", -1.0),
         ("winners, by ADL at the mark", "adl_loss_mark_per_crash", 1.0),
-        ("winners, by ADL at the end's mark", "adl_loss_horizon_per_crash", 1.0),
         ("winners, by socialized loss", "social_loss", 1.0),
         ("nobody", "unfunded", 1.0),
     ):
         e = names.get(name)
-        if e is None or e.value is None:
+        if e is None or e.value is None or (name == "owner_profit" and not e.value):
             continue
         ends = [None if x is None else 1e-6 * sign * x for x in (e.low, e.high)]
         low, high = ends if sign > 0 else ends[::-1]
@@ -164,9 +167,12 @@ def by_cohort(answered: Answers) -> list[Figure]:
                 continue
             low, high = (100 * (e.value if x is None else x) for x in (e.low, e.high))
             count = f"{e.hits}" if e.hits is None or e.hits >= 10 else f"{e.hits}: poorly known"
+            if high - low > WIDE:
+                low = high = 100 * e.value
+                count += ", interval wider than the picture"
             rows.append(
                 {"dimension": cohort.dimension, "name": cohort.name, "value": 100 * e.value,
-                 "low": max(low, -CLIP), "high": min(high, CLIP), "count": count}
+                 "low": low, "high": high, "count": count}
             )  # fmt: skip
         if rows:
             worst = max(rows, key=lambda row: row["value"])
@@ -178,7 +184,7 @@ def by_cohort(answered: Answers) -> list[Figure]:
     return made
 
 
-CLIP = 100.0  # %: intervals beyond are cut off in the picture, not in the table
+WIDE = 60.0  # %: a longer interval of a haircut says nothing, and would hide the others
 
 
 def crash_size(answered: Answers) -> Figure:
@@ -225,7 +231,7 @@ def _until(steps: dict[str, np.ndarray]) -> float:
     busy = np.sum([steps[name] for name in BUSY], axis=0) + np.abs(np.diff(fund, prepend=fund[0]))
     total = np.cumsum(busy)
     last = time[np.searchsorted(total, (1.0 - QUIET) * total[-1])] if total[-1] > 0 else 0.0
-    return float(min(max(1.15 * last, SHORTEST), time[-1]))
+    return float(min(max(1.15 * last, SHORTEST, time[0]), time[-1]))
 
 
 def replay_panels(steps: dict[str, np.ndarray], until: float) -> list:
@@ -256,6 +262,7 @@ def replay_panels(steps: dict[str, np.ndarray], until: float) -> list:
         ],
         Panel("Fund and vault", usd_): [
             Line("inventory", level("inventory", 1e-6), YELLOW),
+            Line("at exit price", level("fund_at_exit", 1e-6), GREY),
             Line("capital", level("fund", 1e-6), BLUE),
         ],
         Panel("Deleveraged, and lost to nobody", usd_): [

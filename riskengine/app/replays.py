@@ -26,6 +26,7 @@ class Replays:
     steps: dict[str, np.ndarray]  # one row per step of the chosen paths
     fans: dict[str, np.ndarray]  # one row per step: quantiles over paths
     paths: int  # in the fans
+    books: int  # that these met
 
 
 def replay(
@@ -46,7 +47,8 @@ def replay(
     for name in FANS:
         for q in QUANTILES:
             fans[f"{name}_{_percent(q)}"] = np.quantile(seen[name][first], q, axis=0)
-    return Replays(chosen, steps, fans, len(first))
+    books = len(np.unique(results.book[rows]))
+    return Replays(chosen, steps, fans, len(first), books)
 
 
 def choose(results: Results) -> dict[str, int]:
@@ -94,6 +96,7 @@ def _together(question: Question, ids: np.ndarray, seen: dict) -> dict[str, np.n
         "depth_bid": depth[:, :, 0].sum(axis=2),
         "depth_ask": depth[:, :, 1].sum(axis=2),
         "fund": float(question.venue.capital) + seen["gain"],
+        "fund_at_exit": float(question.venue.capital) + seen["exit_gain"],
         "fund_cash": float(question.venue.capital) + seen["cash_gain"],
         "inventory": seen["inventory"],
         "unfunded": seen["unfunded"],

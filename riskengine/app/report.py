@@ -9,12 +9,14 @@ from pathlib import Path
 
 import numpy as np
 
-from riskengine.app import charts, pictures, stress, words
+from riskengine.app import charts, pictures, store, stress, study, words
 from riskengine.app.answers import Answers, usd
 from riskengine.app.charts import Figure
 from riskengine.app.config import Config
 from riskengine.app.study import Study
+from riskengine.montecarlo import estimators
 from riskengine.montecarlo.estimators import Estimate
+from riskengine.specs.book import TRADER
 
 TEMPLATE = "report.html"
 TOP = 10  # accounts that matter most
@@ -73,7 +75,7 @@ def page(
         config=config,
         venue=config.venue.title or config.venue.name,
         sentence=answered.sentence,
-        key=_key_numbers(answered, names),
+        key=_key_numbers(config, names),
         hangs_on=hangs_on(config, found, answered),
         figures=shown,
         captions=pictures.CAPTIONS,
@@ -85,7 +87,9 @@ def page(
         cover=_records(answered.stress.cover),
         ladder=answered.stress.ladder,
         replays=found.replays,
-        estimate=names,
+        gap=min(gap(found), 0.99),
+        owners=_owners(found),
+        made=store.now().strftime("%Y-%m-%d %H:%M UTC"),
         words=words,
         event_words=charts.EVENT_WORDS,
         capital=found.capital,
@@ -145,26 +149,48 @@ def rows(names: dict[str, Estimate], group: dict[str, str]) -> list[Row]:
     ]
 
 
-def _key_numbers(answered: Answers, names: dict[str, Estimate]) -> list[tuple[str, str, str]]:
+def _key_numbers(config: Config, names: dict[str, Estimate]) -> list[tuple[str, str, str]]:
     """The numbers that lead: words, value, interval."""
+    aim = f"fund for P(intervention) ≤ {100 * config.target.adl_probability:g} %"
     leading = {
-        "adl_probability": "P(ADL or another intervention)",
+        "adl_probability": "P(first intervention)",
+        "deleveraging_probability": "P(somebody is deleveraged)",
         "depletion_probability": "P(fund runs dry)",
-        "unfunded_probability": "P(a loss nobody can pay)",
-        "fund_target": "fund for the target",
+        "unfunded_material_probability": "P(a material loss nobody can pay)",
+        "fund_target": aim,
         "expected_haircut": "expected haircut of winners",
     }
     return [
-        (text, words.value(names[name]), words.interval(names[name]))
+        (text, words.value(names[name]), words.interval(names[name]) + _few(names[name]))
         for name, text in leading.items()
         if name in names
     ]
 
 
+def _few(e: Estimate) -> str:
+    """What a reader of one number must know: that few paths carry it."""
+    few = e.hits is not None and e.hits < estimators.RARE
+    return f"; rests on {e.hits} hits" if few else ""
+
+
+def _owners(found: Study) -> str:
+    """Capital outside F that an owner of a vault has."""
+    pools = found.question.venue.pools
+    named = zip(pools.names, np.asarray(pools.fixed), np.asarray(pools.share), strict=True)
+    return ", ".join(
+        f"{name} has {usd(float(fixed))}"
+        for name, fixed, share in named
+        if share == 0 and fixed > 0
+    )
+
+
 def hangs_on(config: Config, found: Study, answered: Answers) -> list[str]:
     """What the answer depends on most, in the order of what it would change."""
-    law = "replay" if config.scenario.law == "replay" else config.scenario.law
+    law = config.scenario.law
     said = [f"The scenario: {ASSUMED.get(law, law)}. Every probability is conditional on it."]
+    if not answered.stress.ladder:
+        said += _direction(found, answered)
+    said.append(_largest(found))
     if config.book.path is None:
         said.append(
             f"The book: {len(found.question.opened.holdings)} synthetic books; the leverage of accounts "
@@ -182,12 +208,47 @@ def hangs_on(config: Config, found: Study, answered: Answers) -> list[str]:
         f"{config.scenario.order_book.exponent:g} beyond 1 % of mid; measured on few days."
     )
     without = next((e for e in answered.estimates if e.name == "fund_target_without_largest"), None)
-    if without is not None and without.value is not None:
+    if without is not None and without.value is not None and found.safe is not None:
+        exceed = max(0.05, study.RELIABLE / len(found.safe))
+        rows = np.searchsorted(found.results.path, found.safe.path)
+        base = estimators.upper(found.results["adl_required_fund"][rows], exceed)
         said.append(
-            f"The largest accounts: if the ten largest could not fail the target changed by "
-            f"{usd(without.value)} ({words.interval(without)}; {without.note})."
+            f"The ten largest accounts: if they could not fail, the fund that {100 * exceed:.3g} % of "
+            f"{len(rows)} crashes exceed, {usd(base)}, would change by {usd(without.value)} "
+            f"({words.interval(without)})."
         )
     return said
+
+
+def _direction(found: Study, answered: Answers) -> list[str]:
+    """How many crashes go up, and how many of those that need most."""
+    size, need = stress.crash_size(found.results), found.results["adl_required_fund"]
+    names = {e.name: e for e in answered.estimates}
+    falls, rises = names.get("adl_probability_falls"), names.get("adl_probability_rises")
+    if falls is None or rises is None:
+        return []
+    most = np.argsort(-need, kind="stable")[: max(len(need) // 100, 1)]
+    return [
+        f"Crashes that go up: {100 * np.mean(size > 0):.3g} % rise more than they fall and squeeze "
+        f"shorts. P(intervention) is {words.value(falls)} in falls ({words.interval(falls)}) and "
+        f"{words.value(rises)} in rises ({words.interval(rises)}); of the {len(most)} crashes that "
+        f"need most capital {int(np.sum(size[most] > 0))} are rises."
+    ]
+
+
+def _largest(found: Study) -> str:
+    """How much of the book the largest accounts hold."""
+    each = []
+    for h in found.question.opened.holdings:
+        size = np.bincount(h.account, np.abs(h.size), minlength=len(h.cash))
+        size = np.sort(np.where(h.role == TRADER, size, 0.0))[::-1]
+        total = 0.5 * np.abs(h.size).sum()
+        each.append((size[0] / total, size[:10].sum() / total))
+    one, ten = np.mean(each, axis=0)
+    return (
+        f"Concentration: the largest trader's positions are {100 * one:.3g} % of open interest (one "
+        f"side), those of the ten largest {100 * ten:.3g} %, on average over books."
+    )
 
 
 @dataclass(frozen=True)

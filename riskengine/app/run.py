@@ -2,9 +2,7 @@
 
 import contextlib
 import dataclasses
-import importlib
 import signal
-import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -33,6 +31,7 @@ from riskengine.app.shadow import Shadow
 from riskengine.app.show import Screen
 from riskengine.app.study import Study
 from riskengine.montecarlo.simulate import Results
+from riskengine.specs.scenario import Ladder
 
 NOT_IN_KEY = ("runs", "name")  # where a run lies, not what it is
 
@@ -98,7 +97,6 @@ def _compute(
     command: str,
 ) -> Outcome:
     began = time.monotonic()
-    threading.Thread(target=_warm, daemon=True).start()
     found, seconds = simulate(config, question, folder, screen)
     bad = study.violations(found.results)
     finer = found.refined
@@ -131,12 +129,6 @@ def _compute(
     folder.finish(manifest)
     screen.last(answered.sentence)
     return Outcome(folder.folder, answered.sentence, headline)
-
-
-def _warm() -> None:
-    """Import what draws and writes while the compiler works: it takes seconds, and a core is idle."""
-    for name in ("duckdb", "jinja2", "vl_convert"):
-        importlib.import_module(name)
 
 
 def simulate(
@@ -221,9 +213,22 @@ def notes(config: Config, found: Study) -> list[str]:
         said.append(
             f"steps of {coarse:g} s are longer than the {config.venue.dt_max_s:g} s of this preset"
         )
+    law = question.scenario.law
+    if isinstance(law, Ladder):
+        needed = law.shock.shape[0] * len(question.opened.holdings)
+        if min(len(found.fund), len(found.results)) < needed:
+            said.append(
+                f"the ladder needs {needed} paths and fund_paths, a shock for every book; some are missing"
+            )
     if question.prices:
         said += list(question.prices.notes) + [_modelled(question)]
-    if answers.may_bind_early(question.venue):
+    if config.book.path is not None and config.venue.fund_usd is None:
+        share = 100 * found.capital / question.open_interest
+        said.append(
+            f"the fund is the preset's {share:.3g} % of this book's open interest, "
+            f"{answers.usd(found.capital)}; venue.fund_usd sets your own"
+        )
+    if study.may_bind_early(question.venue):
         said.append(
             "a rule of the venue can bind before the fund is dry: the depletion curve holds until "
             "the first intervention, levels.csv after it"

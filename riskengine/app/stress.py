@@ -12,7 +12,7 @@ from riskengine.calibration import target
 from riskengine.montecarlo import estimators
 from riskengine.montecarlo.estimators import Estimate, Sample
 from riskengine.montecarlo.simulate import Results
-from riskengine.specs.book import TRADER, Holdings
+from riskengine.specs.book import REST, Holdings
 from riskengine.specs.scenario import Ladder
 
 COVER = (1, 2, 5)  # largest debtors that the fund should survive
@@ -48,69 +48,67 @@ def crash_size(results: Results) -> np.ndarray:
 def events(found: Study) -> dict[str, tuple[Results, np.ndarray]]:
     """The paths on which each event is known, and those on which it happens at the venue's fund."""
     results, fund, capital = found.results, found.fund, found.capital
+    early = study.may_bind_early(found.question.venue)
     return {
         "adl": (results, results["adl_required_fund"] > capital),
-        "depleted": (results, results["required_fund"] > capital),
-        "unfunded": (fund, fund["unfunded"] > 0),
+        "depleted": (fund, fund["depleted"])
+        if early
+        else (results, results["required_fund"] > capital),
+        "unfunded": (fund, fund["unfunded"] > study.MATERIAL * found.question.open_interest),
     }
 
 
-def reverse(found: Study) -> dict[str, np.ndarray]:
-    """Per event: paths, hits, the smallest fall and rise with it, the size that half of crashes need.
+def columns_of(rows: list[dict]) -> dict[str, np.ndarray]:
+    """Rows that have the same names, as columns."""
+    return {name: np.asarray([row[name] for row in rows]) for name in (rows[0] if rows else {})}
 
-    That size is where an isotonic fit of the event against the size passes one half.
-    """
-    rows: dict[str, list] = {}
+
+def reverse(found: Study) -> dict[str, np.ndarray]:
+    """Per event: the paths, the hits, and the smallest fall and rise with it; NaN if there is none."""
+    rows = []
     for name, (results, hit) in events(found).items():
         size = crash_size(results)
         row = {"event": name, "paths": len(hit), "hits": int(hit.sum())}
-        for side, mine in (("fall", size < 0), ("rise", size > 0)):
-            row[f"smallest_{side}"] = float(np.min(np.abs(size[mine & hit]), initial=np.inf))
-            row[f"even_{side}"] = even(np.abs(size[mine]), hit[mine])
-        for key, value in row.items():
-            rows.setdefault(key, []).append(value if value != np.inf else np.nan)
-    return {key: np.asarray(values) for key, values in rows.items()}
-
-
-def even(size: np.ndarray, hit: np.ndarray) -> float:
-    """The size from which at least half of the crashes have the event, by isotonic regression."""
-    if not len(size):
-        return float("inf")
-    from scipy.optimize import isotonic_regression
-
-    order = np.argsort(size, kind="stable")
-    fitted = isotonic_regression(hit[order].astype(float)).x
-    reached = np.flatnonzero(fitted >= 0.5)
-    return float(size[order][reached[0]]) if len(reached) else float("inf")
+        for side, mine in (("fall", hit & (size < 0)), ("rise", hit & (size > 0))):
+            row[f"hits_{side}"] = int(mine.sum())
+            row[f"smallest_{side}"] = float(np.abs(size[mine]).min()) if mine.any() else np.nan
+        rows.append(row)
+    return columns_of(rows)
 
 
 def by_size(found: Study, level: float) -> dict[str, np.ndarray]:
-    """P(event | size of the crash), in bins of size; falls and rises apart."""
+    """P(event | size of the crash), in bins of size; falls and rises apart.
+
+    A bin that few books met has no interval: what differs between books cannot be seen in it.
+    """
     random = len(found.question.opened.holdings) > 1
-    rows: dict[str, list] = {}
+    rows = []
     for name, (results, hit) in events(found).items():
         size = crash_size(results)
-        for side, sign in (("fall", -1.0), ("rise", 1.0)):
-            for low, high in zip(EDGES, EDGES[1:], strict=False):
-                inside = (sign * size >= low) & (sign * size < high) & (sign * size > 0)
-                if not inside.any():
-                    continue
-                e = estimators.proportion(
-                    name, hit[inside], Sample(results.book[inside], level, random)
-                )
-                row = {
-                    "event": name,
-                    "side": side,
-                    "from": low,
-                    "to": high,
-                    "paths": e.n,
-                    "hits": e.hits,
+        for side, low, high in BINS:
+            signed = size if side == "rise" else -size
+            inside = (signed > low) & (signed <= high)
+            if not inside.any():
+                continue
+            sample = Sample(results.book[inside], level, random)
+            e = estimators.proportion(name, hit[inside], sample)
+            known = not random or sample.books >= FEWEST
+            rows.append(
+                {
+                    "event": name, "side": side, "from": low, "to": high, "paths": e.n,
+                    "hits": e.hits, "probability": e.value, "low": e.low if known else np.nan,
+                    "high": e.high if known else np.nan, "middle": np.median(signed[inside]),
                 }
-                row |= {"probability": e.value, "low": e.low, "high": e.high}
-                row |= {"middle": float(np.median(np.abs(size[inside])))}
-                for key, value in row.items():
-                    rows.setdefault(key, []).append(value)
-    return {key: np.asarray(values) for key, values in rows.items()}
+            )  # fmt: skip
+    return columns_of(rows)
+
+
+FEWEST = 4  # books
+BINS = [
+    (side, low, high)
+    for side in ("fall", "rise")
+    for low, high in zip(EDGES, EDGES[1:], strict=False)
+]
 
 
 # The largest accounts
@@ -120,23 +118,22 @@ def gap_debts(holdings: Holdings, move: float) -> np.ndarray:
     """What each account would owe if all prices jumped by `move` before anybody could act, USD."""
     net = np.bincount(holdings.account, holdings.size, minlength=len(holdings.cash))
     debt = np.maximum(-(holdings.cash + move * net), 0.0)
-    return np.where(holdings.role == TRADER, debt, 0.0)
+    return np.where(holdings.role != REST, debt, 0.0)
 
 
 def cover(question: Question) -> dict[str, np.ndarray]:
     """Debts of the 1, 2 and 5 largest debtors, and of all, in gaps: mean and largest over books."""
-    rows: dict[str, list] = {}
+    rows = []
     for move in GAPS:
         each = [np.sort(gap_debts(h, move))[::-1] for h in question.opened.holdings]
         row = {"move": move}
         for count in COVER:
-            sums = [debts[:count].sum() for debts in each]
-            row |= {f"cover_{count}": np.mean(sums), f"cover_{count}_largest": np.max(sums)}
+            sums = [float(debts[:count].sum()) for debts in each]
+            row |= {f"cover_{count}": float(np.mean(sums)), f"cover_{count}_largest": max(sums)}
         row["all"] = float(np.mean([debts.sum() for debts in each]))
         row["debtors"] = float(np.mean([np.count_nonzero(debts) for debts in each]))
-        for key, value in row.items():
-            rows.setdefault(key, []).append(value)
-    return {key: np.asarray(values, float) for key, values in rows.items()}
+        rows.append(row)
+    return columns_of(rows)
 
 
 def concentration(found: Study, level: float) -> list[Estimate]:
@@ -147,6 +144,8 @@ def concentration(found: Study, level: float) -> list[Estimate]:
     rows = np.searchsorted(found.results.path, other.path)
     sample = Sample(other.book, level, len(found.question.opened.holdings) > 1)
     exceed = max(0.05, study.RELIABLE / len(rows))
+    if exceed > study.SELDOM:
+        return []
     change = target.difference(
         "fund_target_without_largest", other["adl_required_fund"],
         found.results["adl_required_fund"][rows], exceed, sample,
@@ -175,12 +174,14 @@ def ladder(found: Study) -> list[Rung]:
     law = found.question.scenario.law
     if not isinstance(law, Ladder):
         return []
-    fund = found.fund
+    fund, books = found.fund, len(found.question.opened.holdings)
     shock = np.asarray(law.shock)
+    least = study.MATERIAL * found.question.open_interest
+    once = fund.path < len(shock) * books  # later paths repeat these
     number = fund.path // int(law.books) % len(shock)
     rungs = []
     for i in np.lexsort([np.abs(shock), shock > 0]):
-        mine = number == i
+        mine = once & (number == i)
         if not mine.any():
             continue
         liquidated = fund["liquidated_long"] + fund["liquidated_short"]
@@ -198,7 +199,7 @@ def ladder(found: Study) -> list[Rung]:
                 means={name: float(x[mine].mean()) for name, x in amounts.items()},
                 adl=int((fund["accounts_deleveraged"][mine] > 0).sum()),
                 depleted=int(fund["depleted"][mine].sum()),
-                unfunded=int((fund["unfunded"][mine] > 0).sum()),
+                unfunded=int((fund["unfunded"][mine] > least).sum()),
             )
         )
     return rungs

@@ -23,6 +23,7 @@ from riskengine.montecarlo.simulate import (
 )
 from riskengine.specs.book import TRADER
 from riskengine.specs.scenario import Replay
+from riskengine.specs.venue import Venue
 
 # What depends on the fund even where none of its rules ever binds; see `_unbound`.
 NEVER = ("depletion_time", "intervention_time")
@@ -92,6 +93,12 @@ def bound(results: Results, capital: float) -> np.ndarray:
     return rules | (results["required_fund"] > capital)
 
 
+def may_bind_early(venue: Venue) -> bool:
+    """Whether a rule can bind while the fund is not yet dry; then depletion is known at a fund only."""
+    margin = "margin" in venue.pools.triggers and bool((venue.pools.margin_multiple > 0).any())
+    return "inventory" in venue.pools.triggers or margin
+
+
 def few(question: Question, results: Results, count: int, batch: int | None = None) -> np.ndarray:
     """Rows of about `count` paths, whole batches of as few books as that takes.
 
@@ -107,6 +114,8 @@ def few(question: Question, results: Results, count: int, batch: int | None = No
 
 
 FEWEST_BOOKS = 4  # whose differences an interval of such a part rests on
+SELDOM = 0.2  # probability up to which a fund target means anything
+MATERIAL = 1e-6  # of open interest: a loss below it is nobody's business
 RELIABLE = 10  # paths beyond the quantile at which two runs are compared
 
 
@@ -196,7 +205,7 @@ def without_largest(
     Their positions stay, so that every market balances; their equity is 100 times their notional.
     """
     rows = few(question, results, count, batch)
-    if not len(rows):
+    if not len(rows) or not question.opened.complete:
         return None
     each = []
     opened = zip(question.opened.holdings, question.account_rows, strict=True)
@@ -204,6 +213,7 @@ def without_largest(
         size = np.bincount(holdings.account, np.abs(holdings.size), minlength=len(holdings.cash))
         size = np.where(holdings.role == TRADER, size, 0.0)
         largest = np.argsort(-size, kind="stable")[:LARGEST]
+        largest = largest[size[largest] > 0]
         slots = np.flatnonzero(np.isin(row, largest))
         book = jax.tree.map(lambda x, number=number: x[number], question.books)
         each.append(

@@ -3,6 +3,7 @@
 https://vega.github.io/vega-lite/docs/ says what every key means.
 """
 
+import re
 from typing import Any
 
 VERSION = "6.4"  # of Vega-Lite; vl-convert carries it
@@ -35,5 +36,14 @@ def rendered(chart: Spec, description: str, config: Spec) -> tuple[str, bytes]:
     schema = f"https://vega.github.io/schema/vega-lite/v{VERSION.partition('.')[0]}.json"
     settings = {"font": FONT, "background": "white", "view": {"stroke": None}} | config
     spec = {"$schema": schema, "description": description, "config": settings} | chart
-    svg = vl_convert.vegalite_to_svg(spec, VERSION, allowed_base_urls=[])
+    svg = _numbered(vl_convert.vegalite_to_svg(spec, VERSION, allowed_base_urls=[]))
     return svg, vl_convert.svg_to_png(svg, scale=2, ppi=72)
+
+
+def _numbered(svg: str) -> str:
+    """The same picture whatever was drawn before it: Vega counts its clips over a process's life."""
+    order = {clip: f"clip{i}" for i, clip in enumerate(dict.fromkeys(CLIP.findall(svg)))}
+    return CLIP.sub(lambda found: order[found[0]], svg)
+
+
+CLIP = re.compile(r"\bclip\d+\b")

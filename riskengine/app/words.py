@@ -6,10 +6,13 @@ from riskengine.montecarlo.estimators import Estimate
 GROUPS: dict[str, dict[str, str]] = {
     "How likely": {
         "adl_probability": "First intervention: ADL, or a payment or takeover not made whole",
+        "adl_probability_falls": "the same in crashes that fall",
+        "adl_probability_rises": "the same in crashes that rise: short squeezes",
         "depletion_probability": "The fund runs dry, inventory at its exit price",
         "deleveraging_probability": "At least one account is deleveraged",
         "social_loss_probability": "Winners pay by socialized loss",
-        "unfunded_probability": "A loss is left that nobody can pay",
+        "unfunded_probability": "A loss is left that nobody can pay, however small",
+        "unfunded_material_probability": "the same, above a millionth of open interest",
     },
     "How much capital": {
         "fund_target": "Fund that keeps ADL as rare as asked for",
@@ -18,8 +21,8 @@ GROUPS: dict[str, dict[str, str]] = {
         "excess_draw_p99": "Need beyond the fund, 99th percentile",
         "required_fund_median": "Need of the median crash, inventory at its exit price",
         "required_fund_cash_median": "Need of the median crash in cash",
-        "fund_target_without_largest": "Change of the target if the ten largest accounts cannot fail",
-        "fund_target_dt_difference": "Change of the target at half the time step",
+        "fund_target_without_largest": "Change of a fund target (see note) if the ten largest cannot fail",
+        "fund_target_dt_difference": "Change of a fund target (see note) at half the time step",
     },
     "What winners lose": {
         "expected_haircut": "Expected haircut, of equity, at the mark",
@@ -47,8 +50,10 @@ GROUPS: dict[str, dict[str, str]] = {
         "accounts_liquidated": "Share of accounts liquidated",
         "takeover": "Taken over by vault or fund",
         "bad_debt": "Debts of closed accounts",
-        "fund_draw": "Paid by the fund",
-        "vault_profit": "Profit of fund and vault, inventory at its exit price",
+        "fund_draw": "Debts paid by fund, vault and owner",
+        "fund_profit": "Profit of the first-loss capital, at most all of it lost",
+        "vault_profit": "Profit of fund and vault, with what they owe and do not have",
+        "owner_profit": "Profit of the vault's owner, outside F",
         "adl_loss_mark_per_crash": "Winners' loss by ADL, at the mark",
         "adl_loss_horizon_per_crash": "Winners' loss by ADL, at the mark at the end",
         "social_loss": "Paid by winners through socialized loss",

@@ -291,6 +291,32 @@ def ratio(
     return Estimate(name, r, max(r - error, least), r + error, *about, note)
 
 
+def share_of(
+    name: str, hits: Values, trials: Values, sample: Sample, unit: str = "probability"
+) -> Estimate:
+    """Σ hits / Σ trials, a probability of single accounts, many of which share each path.
+
+    Wilson's interval at the effective number of trials p (1 − p) / Var, where Var is the jackknife's
+    over books (paths, where the book is given). With no hit, or nothing but hits, the exact one-sided
+    limit of as many trials as there are such groups.
+    """
+    found = ratio(name, hits, trials, sample, unit, int(np.sum(hits)))
+    if found.value is None:
+        return found
+    p, n = found.value, sample.books if sample.clustered(True) else sample.paths
+    if p in (0.0, 1.0):
+        limit = -math.expm1(math.log1p(-sample.level) / n)
+        ends = (0.0, limit) if p == 0.0 else (1.0 - limit, 1.0)
+        said = "none was hit" if p == 0.0 else "all were hit"
+        return dataclasses.replace(found, low=ends[0], high=ends[1], note=said)
+    if found.high is None:
+        return found
+    reach = sample.quantile(True)
+    error = max((found.high - p) / reach, 1e-12)
+    low, high = wilson(p, p * (1.0 - p) / error**2, reach)
+    return dataclasses.replace(found, low=low, high=high, method=_method("Wilson", sample, True))
+
+
 def mean(name: str, x: Values, sample: Sample, unit: str, where: Values | None = None) -> Estimate:
     """E[x], or E[x | where]; heavy tails are said: when one path makes a tenth of the sum."""
     x = np.asarray(x, float)

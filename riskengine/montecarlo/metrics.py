@@ -55,6 +55,7 @@ class PathMetrics:
     intervention_time: Float[Array, ""]
     net_inflow: Float[Array, ""]
     vault_profit: Float[Array, ""]
+    owner_profit: Float[Array, ""]
     vault_worst: Float[Array, ""]
     drawdown: Float[Array, ""]
     liquidated_long: Float[Array, ""]
@@ -202,6 +203,7 @@ def finish(
         intervention_time=running.intervention_time,
         net_inflow=ledger.tree(jnp.where(first_loss, pools.inflow(state), 0.0)),
         vault_profit=ledger.tree(jnp.where(first_loss, left, 0.0)),
+        owner_profit=ledger.tree(jnp.where(first_loss, 0.0, left)),
         vault_worst=-moved.worst_loss,
         drawdown=moved.drawdown,
         liquidated_long=moved.liquidated[0],

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from riskengine.specs.book import Book
-from riskengine.specs.venue import Venue
+from riskengine.specs.venue import Venue, pool_capital
 from riskengine.types import pytree
 from riskengine.waterfall import ledger, pools, price
 from riskengine.waterfall.state import Flows, Market, State, from_vector
@@ -20,6 +20,7 @@ class Trace:
     mid: Float[Array, "*steps markets"]
     depth: Float[Array, "*steps 2 markets"]  # units within 1 % of mid: bids, asks
     gain: Float[Array, "*steps"]  # A + U of the first-loss pools, inventory at the mark
+    exit_gain: Float[Array, "*steps"]  # A + U_exit of them, inventory at its exit price
     cash_gain: Float[Array, "*steps"]  # A of the first-loss pools
     inventory: Float[Array, "*steps"]  # of all pools, at the mark, long and short
     unfunded: Float[Array, "*steps"]
@@ -31,6 +32,8 @@ def look(state: State, market: Market, moved: Float[Array, " flows"], venue: Ven
     first_loss = venue.pools.share > 0
     change, paid_in = pools.equity_change(state, market), pools.inflow(state)
     held = jnp.abs(state.pool_size) * market.mark[None]
+    left = paid_in + pools.exit_gain(state, market)
+    shortfall = jnp.maximum(state.debt - (pool_capital(venue) + left), 0.0)
     nobody = -state.unfunded_cash - ledger.tree(state.unfunded_size * (market.mark - 1.0))
     return Trace(
         index=market.index,
@@ -38,9 +41,10 @@ def look(state: State, market: Market, moved: Float[Array, " flows"], venue: Ven
         mid=price.mid(state, market),
         depth=market.depth,
         gain=ledger.tree(jnp.where(first_loss, change, 0.0)),
+        exit_gain=ledger.tree(jnp.where(first_loss, left, 0.0)),
         cash_gain=ledger.tree(jnp.where(first_loss, paid_in, 0.0)),
         inventory=ledger.tree(ledger.tree(held.T)),
-        unfunded=nobody,
+        unfunded=nobody + ledger.tree(shortfall),
         moved=moved,
     )
 

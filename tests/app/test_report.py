@@ -203,6 +203,29 @@ def test_ratios_cover_what_they_should():
     assert np.isnan(lone[0][0]) and lone[0][1] == 1.0 and np.isnan(lone[1][1])
 
 
+def test_probabilities_of_cohorts_stay_probabilities(answered):
+    table = cohorts.columns(answered.people.cohorts)
+    for name in ("adl_probability", "liquidation_probability"):
+        value, low, high = (table[f"{name}{end}"] for end in ("", "_low", "_high"))
+        known = ~np.isnan(low)
+        assert known.any()
+        assert (0 <= low[known]).all() and (low <= value)[known].all()
+        assert (value <= high)[known].all() and (high[known] <= 1).all()
+        assert (high[known & (value == 0)] > 0).all()
+
+
+def test_a_share_of_accounts_by_hand():
+    """Independent paths of one account each: Wilson's interval of a proportion, but for n / (n − 1)."""
+    hit = np.arange(400) % 4 == 0
+    sample = estimators.Sample(np.zeros(400, int), 0.95, False)
+    one = estimators.proportion("x", hit, sample)
+    many = estimators.share_of("x", hit.astype(float), np.ones(400), sample)
+    assert many.value == one.value == 0.25
+    assert (many.low, many.high) == pytest.approx((one.low, one.high), rel=0.01)
+    none = estimators.share_of("x", np.zeros(400), np.ones(400), sample)
+    assert (none.low, none.high) == pytest.approx((0.0, 1 - 0.05 ** (1 / 400)))
+
+
 # Stress
 
 
@@ -224,13 +247,6 @@ def test_gap_debts_by_hand():
     assert stress.gap_debts(book, 0.2).tolist() == [0.0, 15.0, 0.0]
 
 
-def test_the_smallest_crash_by_hand():
-    size = np.asarray([0.01, 0.02, 0.03, 0.04, 0.05, 0.06])
-    assert stress.even(size, np.asarray([0, 0, 1, 0, 1, 1], bool)) == 0.03
-    assert stress.even(size, np.zeros(6, bool)) == np.inf
-    assert stress.even(size, np.ones(6, bool)) == 0.01
-
-
 def test_reverse_stress_finds_the_smallest_crash(found, answered):
     move = stress.crash_size(found.results)
     hit = found.results["adl_required_fund"] > found.capital
@@ -242,6 +258,22 @@ def test_reverse_stress_finds_the_smallest_crash(found, answered):
     )
     sizes = pd.DataFrame(answered.stress.by_size)
     assert sizes[sizes["event"] == "adl"]["paths"].sum() == np.sum(move != 0)
+    assert table.loc["adl", "hits_fall"] + table.loc["adl", "hits_rise"] == hit.sum()
+
+
+def test_the_parts_of_a_loss_do_not_overlap(found, answered):
+    """First-loss capital, owner and nobody together lose no more than fund and owner did and owe."""
+    fund = found.fund
+    spent = np.maximum(fund["vault_profit"], -found.capital)
+    assert answered["fund_profit"].value == pytest.approx(spent.mean())
+    assert (spent >= -found.capital).all() and (spent >= fund["vault_profit"]).all()
+
+
+def test_falls_and_rises_make_the_whole(found, answered):
+    move = stress.crash_size(found.results)
+    hits = answered["adl_probability_falls"].hits + answered["adl_probability_rises"].hits
+    assert hits == answered["adl_probability"].hits == answered.stress.reverse["hits"][0]
+    assert answered["adl_probability_falls"].n == np.sum(move < 0)
 
 
 def test_crash_sizes_are_those_of_the_index(found):
@@ -309,6 +341,11 @@ def test_a_replay_is_what_happened(found):
         assert mine["fund_cash"].iloc[-1] - found.capital == pytest.approx(
             found.fund["net_inflow"][row[0]], rel=1e-9, abs=1e-6
         )
+        last = mine.iloc[-1]
+        for series, metric in (("unfunded", "unfunded"), ("fund_at_exit", "vault_profit")):
+            start = found.capital if series == "fund_at_exit" else 0.0
+            expected = found.fund[metric][row[0]]
+            assert last[series] - start == pytest.approx(expected, rel=1e-9, abs=1e-3)
     assert checked
 
 
@@ -354,7 +391,9 @@ def test_every_shock_of_a_ladder_meets_every_book(rungs):
 
 def test_the_ladder_leads_with_its_smallest_shocks(rungs):
     _, answered = rungs
-    assert "from a fall of" in answered.sentence or "at no fall that was tried" in answered.sentence
+    first = next(r for r in answered.stress.ladder if r.shock < 0 and r.depleted)
+    said = f"the fund is dry from a fall of {-100 * first.shock:g} % on (in {first.depleted} of 2 books)"
+    assert said in answered.sentence
     assert "probability" not in answered.sentence
     table = tables.ladder_columns(answered.stress.ladder)
     assert {"shock", "liquidated", "bad_debt", "fund_left", "deleveraged", "social_loss"} <= set(
