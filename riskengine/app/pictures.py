@@ -265,10 +265,10 @@ def replay_panels(steps: dict[str, np.ndarray], until: float) -> list:
             Line("at exit price", level("fund_at_exit", 1e-6), GREY),
             Line("capital", level("fund", 1e-6), BLUE),
         ],
-        Panel("Deleveraged, and lost to nobody", usd_): [
+        Panel("Deleveraged, and what nobody could pay at the exit price", usd_): [
             Line("longs", added("deleveraged_long"), RED, amount=True),
             Line("shorts", added("deleveraged_short"), BLUE, amount=True),
-            Line("unfunded", level("unfunded", 1e-6), INK),
+            Line("nobody pays", level("unfunded", 1e-6), INK),
         ],
     }
     return [charts.lines(panel, steps["time"][kept], series) for panel, series in panels.items()]

@@ -168,9 +168,9 @@ def _key_numbers(config: Config, names: dict[str, Estimate]) -> list[tuple[str, 
 
 
 def _few(e: Estimate) -> str:
-    """What a reader of one number must know: that few paths carry it."""
+    """What a reader of one number must know: how many paths carry it."""
     few = e.hits is not None and e.hits < estimators.RARE
-    return f"; rests on {e.hits} hits" if few else ""
+    return f"; N = {e.n}" + (f", rests on {e.hits} hits" if few else "")
 
 
 def _owners(found: Study) -> str:

@@ -52,7 +52,7 @@ GROUPS: dict[str, dict[str, str]] = {
         "bad_debt": "Debts of closed accounts",
         "fund_draw": "Debts paid by fund, vault and owner",
         "fund_profit": "Profit of the first-loss capital, at most all of it lost",
-        "vault_profit": "Profit of fund and vault, with what they owe and do not have",
+        "vault_profit": "Profit of fund and vault, with what they owe and lack",
         "owner_profit": "Profit of the vault's owner, outside F",
         "adl_loss_mark_per_crash": "Winners' loss by ADL, at the mark",
         "adl_loss_horizon_per_crash": "Winners' loss by ADL, at the mark at the end",

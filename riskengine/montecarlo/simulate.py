@@ -385,11 +385,20 @@ def run(
         state, running, _ = carry
         state, market, moved = step.step(state, quote, order_book, book, venue)
         running = metrics.follow(running, moved, market, book, venue)
-        return (state, running, market), trace.look(state, market, moved, venue)
+        return (state, running, market), (trace.kept(state), market.mark, moved)
 
     state = step.opening(book, venue)
     first = jax.tree.map(lambda x: x[0], quotes)
     _, market = price.advance(state, first, order_book, venue)
     begin = (state, metrics.start(book, venue), market)
     (state, running, market), steps = lax.scan(advance, begin, quotes)
-    return state, running, market, steps
+
+    def seen(quote, kept, mark, moved):
+        """A step as it was; all steps at once, which costs little, where inside the scan it would not."""
+        then = dataclasses.replace(state, **kept)
+        at = dataclasses.replace(
+            market, index=quote.index, depth=quote.depth, dt=quote.dt, mark=mark
+        )
+        return trace.look(then, at, moved, venue)
+
+    return state, running, market, jax.vmap(seen)(quotes, *steps)

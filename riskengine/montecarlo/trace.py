@@ -27,6 +27,17 @@ class Trace:
     moved: Float[Array, "*steps flows"]  # by the stages in this step
 
 
+KEPT = (
+    "pool_size", "pool_cash", "pool_basis", "debt", "unfunded_size", "unfunded_cash", "eaten",
+    "shift",
+)  # fmt: skip
+
+
+def kept(state: State) -> dict[str, Array]:
+    """The parts of a state that `look` reads."""
+    return {name: getattr(state, name) for name in KEPT}
+
+
 def look(state: State, market: Market, moved: Float[Array, " flows"], venue: Venue) -> Trace:
     """One step, after its stages."""
     first_loss = venue.pools.share > 0
