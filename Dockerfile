@@ -15,8 +15,10 @@ RUN useradd --uid 10001 --no-create-home --shell /usr/sbin/nologin risk \
 
 # The wheel is built apart, so that no build tool and no source stays in the image.
 FROM base AS wheel
+COPY requirements/build.txt /tmp/requirements.txt
+RUN pip install --require-hashes -r /tmp/requirements.txt
 COPY . /source
-RUN pip wheel --no-deps --wheel-dir /wheel /source
+RUN pip wheel --no-build-isolation --no-deps --wheel-dir /wheel /source
 
 FROM base AS cuda13
 COPY requirements/cuda13.txt /tmp/requirements.txt
