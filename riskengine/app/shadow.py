@@ -23,7 +23,7 @@ from riskengine.specs.scenario import Replay
 from riskengine.types import compiled
 from riskengine.waterfall import margin
 
-SHARE = 0.03  # of the run's time
+SHARE = 0.02  # of the run's time
 TOLERANCE = {"float64": 1e-9, "float32": 1e-3}  # of gross
 COUNTS = ("accounts_deleveraged", "accounts_liquidated", "winner_bankrupted")
 SKIP = ("excess_draw", "flags", "log_weight", "ledger_cash", "ledger_size")  # not in the reference
