@@ -79,8 +79,9 @@ def _run(given: list[str]) -> int:
     options = {a for a in given if a.startswith("-")}
     overrides = [a for a in given if not a.startswith("-")]
     if options & {"-h", "--help"}:
-        encoding = sys.stdout.encoding or "utf-8"
-        print(_help().encode(encoding, "replace").decode(encoding))
+        from riskengine.app.colour import carried
+
+        print(carried(_help(), sys.stdout))
         return 0
     if "--version" in options:
         import riskengine

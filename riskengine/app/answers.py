@@ -101,7 +101,7 @@ def by_direction(study: Study, hit: np.ndarray, sample: Sample) -> list[Estimate
             part = dataclasses.replace(sample, book=sample.book[mine])
             e = estimators.proportion(f"adl_probability_{side}", hit[mine], part)
             share = f"{100 * mine.mean():.3g} % of crashes"
-            found.append(dataclasses.replace(e, note="; ".join(filter(None, (share, e.note)))))
+            found.append(e.noted(share))
     return found
 
 
@@ -110,7 +110,7 @@ def _material(study: Study, sample: Sample) -> Estimate:
     hit = study.fund["unfunded"] > least
     found = estimators.proportion("unfunded_material_probability", hit, sample)
     note = f"losses above {usd(least)}, a millionth of open interest"
-    return dataclasses.replace(found, note="; ".join(filter(None, (note, found.note))))
+    return found.noted(note)
 
 
 def needs(study: Study, sample: Sample) -> list[Estimate]:
@@ -194,9 +194,10 @@ def _largest_loss(study: Study, sample: Sample) -> Estimate:
     if not count:
         return Estimate(name, None, *about, "nobody was hit")
     row = int(np.argmax(hits["adl_loss"]))
-    path, book = int(hits["path"][row]), int(hits["path"][row]) % study.results.liquidated.shape[0]
-    who = study.question.account_names[book][int(hits["account"][row])]
-    where = f"{printable(who, 60)} of book {book} on path {path}"
+    path = hits["path"][[row]]
+    book = int(study.fund.book[study.fund.rows(path)].item())
+    who = study.question.opened.names[book][study.question.account_rows[book][hits["account"][row]]]
+    where = f"{printable(who, 60)} of book {book} on path {path.item()}"
     return Estimate(
         name, float(hits["adl_loss"][row]), *about, f"{where}; larger ones are possible"
     )
@@ -210,8 +211,7 @@ def _account_quantile(haircut, path, results: Results, sample: Sample) -> Estima
         return Estimate(
             name, None, None, None, sample.level, len(haircut), 0, "order statistic", unit, note
         )
-    row = {int(p): int(b) for p, b in zip(results.path, results.book, strict=True)}
-    book = np.asarray([row[int(p)] for p in path])
+    book = results.book[results.rows(path)]
     # accounts hit on one path share its crash: with one given book a path is the cluster
     each = Sample(book if sample.random_books else path, sample.level, True)
     return estimators.quantile(name, haircut, 0.01, each, unit)
@@ -246,8 +246,7 @@ def _leftover(results: Results, sample: Sample) -> Estimate:
     left = int(np.sum(results["leftover_notional"] > 0))
     found = estimators.mean("leftover", results["leftover"], sample, "USD")
     said = f"inventory left at the horizon on {left} paths, at its exit price"
-    note = "; ".join(part for part in (said, found.note) if part)
-    return dataclasses.replace(found, hits=left, note=note)
+    return dataclasses.replace(found.noted(said), hits=left)
 
 
 def checks(study: Study, sample: Sample) -> list[Estimate]:
@@ -263,7 +262,7 @@ def checks(study: Study, sample: Sample) -> list[Estimate]:
     if study.refined is not None:
         coarse, fine = study.refined.coarse, study.refined.fine
         part = Sample(fine.book, sample.level, sample.random_books)
-        exceed = max(0.05, study_.RELIABLE / len(fine))
+        exceed = study_.seldom(len(fine))
         if exceed > study_.SELDOM:
             return found
         change = target.difference(
@@ -276,7 +275,7 @@ def checks(study: Study, sample: Sample) -> list[Estimate]:
             f"F* of {100 * exceed:.3g} % at dt/2 less that at dt, first {study.refined.until:.0f} s"
         )
         note += ": the time step matters" if moved else ""
-        found.append(dataclasses.replace(change, note="; ".join(filter(None, (change.note, note)))))
+        found.append(change.noted(note, last=True))
     return found
 
 
@@ -305,10 +304,10 @@ def at_levels(study: Study, config: Config, random_books: bool) -> dict[str, np.
     every = study.results
     whole = Sample(every.book, config.simulation.confidence, random_books)
     early = study_.may_bind_early(study.question.venue)
-    rows: dict[str, list[float]] = {}
+    rows = []
     for capital, results in sorted(study.levels.items()):
         sample = Sample(results.book, config.simulation.confidence, random_books)
-        own = every.some(np.searchsorted(every.path, results.path))
+        own = every.some(every.rows(results.path))
         row = {"capital": capital, "paths": len(results)}
         expected = own["adl_required_fund"] > capital
         row["adl_flags_equal"] = float(np.array_equal(results["intervened"], expected))
@@ -329,9 +328,8 @@ def at_levels(study: Study, config: Config, random_books: bool) -> dict[str, np.
                 key = e.name if part == "value" else f"{e.name}_{part}"
                 row[key] = np.nan if number is None else number
             row[f"{e.name}_hits"] = -1 if e.hits is None else e.hits
-        for key, value in row.items():
-            rows.setdefault(key, []).append(value)
-    return {key: np.asarray(values) for key, values in rows.items()}
+        rows.append(row)
+    return stress.columns_of(rows)
 
 
 def _unfunded_at(results: Results, sample: Sample, intervened: Estimate) -> Estimate:

@@ -7,6 +7,7 @@ import numpy as np
 from riskengine.app.study import Study
 from riskengine.montecarlo import estimators
 from riskengine.montecarlo.estimators import Estimate, Sample
+from riskengine.specs import book
 from riskengine.specs.book import MAKER, REST, Holdings
 
 LEVERAGE = (2.0, 5.0, 10.0, 20.0)
@@ -69,11 +70,9 @@ def opening(study: Study) -> Columns:
 
 def features(holdings: Holdings) -> Columns:
     """Notional, net notional, equity, leverage, side, largest market and role of each account."""
-    count, size = len(holdings.cash), holdings.size
-    notional = np.bincount(holdings.account, np.abs(size), minlength=count)
-    net = np.bincount(holdings.account, size, minlength=count)
-    largest = np.full(count, -1)
-    order = np.argsort(np.abs(size), kind="stable")
+    notional, net = book.gross(holdings), book.net(holdings)
+    largest = np.full(len(holdings.cash), -1)
+    order = np.argsort(np.abs(holdings.size), kind="stable")
     largest[holdings.account[order]] = holdings.market[order]  # the last one written stays
     equity = holdings.cash
     leverage = np.where(equity > 0, notional / np.where(equity > 0, equity, 1.0), np.inf)
@@ -126,8 +125,9 @@ def hit_slots(study: Study) -> np.ndarray:
     """Place among all slots of all books of every deleveraged account and path."""
     fund = study.fund
     accounts = fund.liquidated.shape[1]
-    books = len(study.question.opened.holdings)
-    return fund.hits["path"] % books * accounts + fund.hits["account"].astype(np.int64)
+    return fund.book[fund.rows(fund.hits["path"])] * accounts + fund.hits["account"].astype(
+        np.int64
+    )
 
 
 # Cohorts
@@ -187,8 +187,7 @@ def _cohort(study, opened, dimension, name, inside, hit_row, level) -> Cohort:
     sample = Sample(fund.book, level, random)
     members = np.bincount(opened["book"][inside], minlength=books).astype(float)
     mine = inside[hit_row]
-    row = {int(p): i for i, p in enumerate(fund.path)}
-    path = np.asarray([row[int(p)] for p in fund.hits["path"][mine]], np.int64)
+    path = fund.rows(fund.hits["path"][mine])
     count = np.bincount(path, minlength=len(fund))
     loss, equity = (
         np.bincount(path, fund.hits[n][mine], minlength=len(fund)) for n in ("adl_loss", "equity")

@@ -74,15 +74,18 @@ def unfunded(answered: Answers) -> np.ndarray:
     return np.stack([answered.levels[name] for name in names]).astype(float)
 
 
-def active(replays: Replays) -> float:
-    """Seconds after which hardly anything happens on nineteen paths in twenty."""
-    time, fans = replays.fans["time"], replays.fans
-    moved = np.abs(np.diff(np.stack([fans[f"fund_{q}"] for q in ("p05", "p25", "p50")]), axis=1))
-    total = np.cumsum(moved.sum(axis=0))
-    if not total.size or not total[-1] > 0:
-        return float(min(max(SHORTEST, time[0]), time[-1]))
-    last = time[1:][np.searchsorted(total, 0.98 * total[-1])]
+def until(time: np.ndarray, busy: np.ndarray, quiet: float) -> float:
+    """Seconds that are drawn: what happens later is at most the share `quiet` of all."""
+    total = np.cumsum(busy)
+    last = time[np.searchsorted(total, (1.0 - quiet) * total[-1])] if total[-1] > 0 else 0.0
     return float(min(max(1.15 * last, SHORTEST, time[0]), time[-1]))
+
+
+def active(replays: Replays) -> float:
+    """Seconds after which hardly anything happens to the capital of most paths."""
+    fund = np.stack([replays.fans[f"fund_{q}"] for q in ("p05", "p25", "p50")])
+    busy = np.abs(np.diff(fund, axis=1, prepend=fund[:, :1])).sum(axis=0)
+    return until(replays.fans["time"], busy, 0.02)
 
 
 def fan(replays: Replays, name: str, panel: Panel, scale: float, colour: str):
@@ -227,16 +230,14 @@ BUSY = ("liquidated_long", "liquidated_short", "takeover", "deleveraged_long", "
 
 def _until(steps: dict[str, np.ndarray]) -> float:
     """Seconds after which hardly anything happens on a path."""
-    time, fund = steps["time"], steps["fund"]
+    fund = steps["fund"]
     busy = np.sum([steps[name] for name in BUSY], axis=0) + np.abs(np.diff(fund, prepend=fund[0]))
-    total = np.cumsum(busy)
-    last = time[np.searchsorted(total, (1.0 - QUIET) * total[-1])] if total[-1] > 0 else 0.0
-    return float(min(max(1.15 * last, SHORTEST, time[0]), time[-1]))
+    return until(steps["time"], busy, QUIET)
 
 
-def replay_panels(steps: dict[str, np.ndarray], until: float) -> list:
+def replay_panels(steps: dict[str, np.ndarray], end: float) -> list:
     """Five panels over the same time; amounts are added up over each stretch that is drawn."""
-    kept = charts.stretches(steps["time"], until)
+    kept = charts.stretches(steps["time"], end)
     edges = np.concatenate([[0], kept + 1])
 
     def level(name: str, scale: float) -> np.ndarray:

@@ -16,7 +16,7 @@ from riskengine.app.config import Config
 from riskengine.app.study import Study
 from riskengine.montecarlo import estimators
 from riskengine.montecarlo.estimators import Estimate
-from riskengine.specs.book import TRADER
+from riskengine.specs.book import traded
 
 TEMPLATE = "report.html"
 TOP = 10  # accounts that matter most
@@ -47,8 +47,6 @@ class Shown:
 
     source: str  # data URI
     alt: str
-    name: str
-    caption: str
 
 
 def page(
@@ -87,7 +85,7 @@ def page(
         cover=_records(answered.stress.cover),
         ladder=answered.stress.ladder,
         replays=found.replays,
-        gap=min(gap(found), 0.99),
+        gap=gap(found),
         owners=_owners(found),
         made=store.now().strftime("%Y-%m-%d %H:%M UTC"),
         words=words,
@@ -121,7 +119,7 @@ def _fixed(text: str) -> str:
 
 def _shown(figure: Figure) -> Shown:
     source = "data:image/svg+xml;base64," + base64.b64encode(figure.svg.encode()).decode()
-    return Shown(source, figure.alt, figure.name, pictures.CAPTIONS.get(figure.name, ""))
+    return Shown(source, figure.alt)
 
 
 def _records(columns: dict[str, np.ndarray]) -> list[dict]:
@@ -161,13 +159,13 @@ def _key_numbers(config: Config, names: dict[str, Estimate]) -> list[tuple[str, 
         "expected_haircut": "expected haircut of winners",
     }
     return [
-        (text, words.value(names[name]), words.interval(names[name]) + _few(names[name]))
+        (text, words.value(names[name]), words.interval(names[name]) + _sample(names[name]))
         for name, text in leading.items()
         if name in names
     ]
 
 
-def _few(e: Estimate) -> str:
+def _sample(e: Estimate) -> str:
     """What a reader of one number must know: how many paths carry it."""
     few = e.hits is not None and e.hits < estimators.RARE
     return f"; N = {e.n}" + (f", rests on {e.hits} hits" if few else "")
@@ -187,7 +185,7 @@ def _owners(found: Study) -> str:
 def hangs_on(config: Config, found: Study, answered: Answers) -> list[str]:
     """What the answer depends on most, in the order of what it would change."""
     law = config.scenario.law
-    said = [f"The scenario: {ASSUMED.get(law, law)}. Every probability is conditional on it."]
+    said = [f"The scenario: {ASSUMED[law]}. Every probability is conditional on it."]
     if not answered.stress.ladder:
         said += _direction(found, answered)
     said.append(_largest(found))
@@ -209,8 +207,8 @@ def hangs_on(config: Config, found: Study, answered: Answers) -> list[str]:
     )
     without = next((e for e in answered.estimates if e.name == "fund_target_without_largest"), None)
     if without is not None and without.value is not None and found.safe is not None:
-        exceed = max(0.05, study.RELIABLE / len(found.safe))
-        rows = np.searchsorted(found.results.path, found.safe.path)
+        exceed = study.seldom(len(found.safe))
+        rows = found.results.rows(found.safe.path)
         base = estimators.upper(found.results["adl_required_fund"][rows], exceed)
         said.append(
             f"The ten largest accounts: if they could not fail, the fund that {100 * exceed:.3g} % of "
@@ -240,8 +238,7 @@ def _largest(found: Study) -> str:
     """How much of the book the largest accounts hold."""
     each = []
     for h in found.question.opened.holdings:
-        size = np.bincount(h.account, np.abs(h.size), minlength=len(h.cash))
-        size = np.sort(np.where(h.role == TRADER, size, 0.0))[::-1]
+        size = np.sort(traded(h))[::-1]
         total = 0.5 * np.abs(h.size).sum()
         each.append((size[0] / total, size[:10].sum() / total))
     one, ten = np.mean(each, axis=0)
@@ -270,8 +267,8 @@ class Matters:
 
 
 def gap(found: Study) -> float:
-    """The size of the crash that one path in a hundred exceeds."""
-    return float(np.quantile(np.abs(stress.crash_size(found.results)), 0.99))
+    """The size of the crash that one path in a hundred exceeds; no price falls below zero."""
+    return min(float(np.quantile(np.abs(stress.crash_size(found.results)), 0.99)), 0.99)
 
 
 def matter_most(found: Study, answered: Answers) -> list[Matters]:
@@ -279,7 +276,7 @@ def matter_most(found: Study, answered: Answers) -> list[Matters]:
 
     The larger of the debts in a fall and in a rise of that size counts.
     """
-    people, move = answered.people.accounts, min(gap(found), 0.99)
+    people, move = answered.people.accounts, gap(found)
     debt = np.concatenate(
         [
             np.maximum(stress.gap_debts(h, -move), stress.gap_debts(h, move))[r[r >= 0]]

@@ -98,12 +98,7 @@ def _compute(
 ) -> Outcome:
     began = time.monotonic()
     found, seconds = simulate(config, question, folder, screen)
-    bad = study.violations(found.results)
-    finer = found.refined
-    both = [finer.coarse, finer.fine] if finer else []
-    safe = [found.safe] if found.safe else []
-    for beside in [found.fund, *found.levels.values(), *both, *safe]:
-        bad += study.violations(beside)
+    bad = [line for results in found.runs for line in study.violations(results)]
     if bad:
         raise Broken("; ".join(bad))
     second = _second_opinion(config, question, screen, time.monotonic() - began)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TextIO
 
-from riskengine.app import colour
+from riskengine.app import colour, words
 from riskengine.app.answers import Answers, percent, usd
 from riskengine.app.build import Question
 from riskengine.app.config import Config, SimulationConfig
@@ -26,11 +26,11 @@ class Screen:
         self.out, self.err = out or sys.stdout, err or sys.stderr
 
     def say(self, text: str) -> None:
-        print(_safe(text, self.out), file=self.out, flush=True)
+        print(colour.carried(text, self.out), file=self.out, flush=True)
 
     def note(self, text: str) -> None:
         begin = colour.paint("note:", colour.YELLOW, self.err)
-        print(_safe(f"{begin} {text}", self.err), file=self.err, flush=True)
+        print(colour.carried(f"{begin} {text}", self.err), file=self.err, flush=True)
 
     def last(self, sentence: str) -> None:
         """The last line of standard output repeats the answer."""
@@ -152,13 +152,7 @@ def row(e: Estimate) -> list[str]:
 
 def shown(e: Estimate, x: float | None) -> str:
     """A number in its unit."""
-    if x is None:
-        return "–"
-    if e.unit == "USD":
-        return usd(x)
-    if e.unit in ("probability", "fraction"):
-        return f"{100 * x:.3g} %"
-    return f"{x:.4g}"
+    return "–" if x is None else words.amount(e, x, digits=4)
 
 
 def summary(study: Study, answers: Answers, second: list[Shadow], facts: dict) -> list[str]:
@@ -185,12 +179,6 @@ def summary(study: Study, answers: Answers, second: list[Shadow], facts: dict) -
         f"{facts['ledger_residual']:.1e} of gross; {facts['elapsed_seconds']:.0f} s"
     )
     return lines
-
-
-def _safe(text: str, stream: TextIO) -> str:
-    """Text that the stream's encoding can carry."""
-    encoding = getattr(stream, "encoding", None) or "utf-8"
-    return text.encode(encoding, "replace").decode(encoding)
 
 
 __all__ = ["Screen", "percent", "usd"]

@@ -1,6 +1,5 @@
 """Questions of a risk committee beside the probability: how small a crash is enough, and who is big."""
 
-import dataclasses
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +11,7 @@ from riskengine.calibration import target
 from riskengine.montecarlo import estimators
 from riskengine.montecarlo.estimators import Estimate, Sample
 from riskengine.montecarlo.simulate import Results
-from riskengine.specs.book import REST, Holdings
+from riskengine.specs.book import REST, Holdings, net
 from riskengine.specs.scenario import Ladder
 
 COVER = (1, 2, 5)  # largest debtors that the fund should survive
@@ -92,7 +91,7 @@ def by_size(found: Study, level: float) -> dict[str, np.ndarray]:
                 continue
             sample = Sample(results.book[inside], level, random)
             e = estimators.proportion(name, hit[inside], sample)
-            known = not random or sample.books >= FEWEST
+            known = not random or sample.books >= study.FEWEST_BOOKS
             rows.append(
                 {
                     "event": name, "side": side, "from": low, "to": high, "paths": e.n,
@@ -103,7 +102,6 @@ def by_size(found: Study, level: float) -> dict[str, np.ndarray]:
     return columns_of(rows)
 
 
-FEWEST = 4  # books
 BINS = [
     (side, low, high)
     for side in ("fall", "rise")
@@ -116,8 +114,7 @@ BINS = [
 
 def gap_debts(holdings: Holdings, move: float) -> np.ndarray:
     """What each account would owe if all prices jumped by `move` before anybody could act, USD."""
-    net = np.bincount(holdings.account, holdings.size, minlength=len(holdings.cash))
-    debt = np.maximum(-(holdings.cash + move * net), 0.0)
+    debt = np.maximum(-(holdings.cash + move * net(holdings)), 0.0)
     return np.where(holdings.role != REST, debt, 0.0)
 
 
@@ -141,9 +138,9 @@ def concentration(found: Study, level: float) -> list[Estimate]:
     other = found.safe
     if other is None:
         return []
-    rows = np.searchsorted(found.results.path, other.path)
+    rows = found.results.rows(other.path)
     sample = Sample(other.book, level, len(found.question.opened.holdings) > 1)
-    exceed = max(0.05, study.RELIABLE / len(rows))
+    exceed = study.seldom(len(rows))
     if exceed > study.SELDOM:
         return []
     change = target.difference(
@@ -151,7 +148,7 @@ def concentration(found: Study, level: float) -> list[Estimate]:
         found.results["adl_required_fund"][rows], exceed, sample,
     )  # fmt: skip
     note = f"F* of {100 * exceed:.3g} % with the {study.LARGEST} largest accounts safe, less that with them"
-    return [dataclasses.replace(change, note="; ".join(filter(None, (change.note, note))))]
+    return [change.noted(note, last=True)]
 
 
 # The ladder

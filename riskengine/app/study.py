@@ -21,7 +21,7 @@ from riskengine.montecarlo.simulate import (
     simulate,
     stopped,
 )
-from riskengine.specs.book import TRADER
+from riskengine.specs.book import traded
 from riskengine.specs.scenario import Replay
 from riskengine.specs.venue import Venue
 
@@ -54,6 +54,13 @@ class Study:
     @property
     def capital(self) -> float:
         return float(self.question.venue.capital)
+
+    @property
+    def runs(self) -> list[Results]:
+        """Every result once."""
+        finer = [self.refined.coarse, self.refined.fine] if self.refined else []
+        levels = [r for r in self.levels.values() if r is not self.fund]
+        return [self.results, self.fund, *levels, *finer, *([self.safe] if self.safe else [])]
 
 
 def complete(
@@ -117,6 +124,11 @@ FEWEST_BOOKS = 4  # whose differences an interval of such a part rests on
 SELDOM = 0.2  # probability up to which a fund target means anything
 MATERIAL = 1e-6  # of open interest: a loss below it is nobody's business
 RELIABLE = 10  # paths beyond the quantile at which two runs are compared
+
+
+def seldom(paths: int) -> float:
+    """The probability at which fund targets of two runs of so many paths are compared."""
+    return max(0.05, RELIABLE / paths)
 
 
 def batch_size(batch: int | None) -> int:
@@ -210,8 +222,7 @@ def without_largest(
     each = []
     opened = zip(question.opened.holdings, question.account_rows, strict=True)
     for number, (holdings, row) in enumerate(opened):
-        size = np.bincount(holdings.account, np.abs(holdings.size), minlength=len(holdings.cash))
-        size = np.where(holdings.role == TRADER, size, 0.0)
+        size = traded(holdings)
         largest = np.argsort(-size, kind="stable")[:LARGEST]
         largest = largest[size[largest] > 0]
         slots = np.flatnonzero(np.isin(row, largest))

@@ -116,8 +116,7 @@ def hit_columns(study: Study) -> dict[str, np.ndarray]:
     """One row per deleveraged account and path."""
     hits, results = study.fund.hits, study.fund
     names = study.question.account_names
-    book = dict(zip(results.path.tolist(), results.book.tolist(), strict=True))
-    rows = np.asarray([book[int(p)] for p in hits["path"]], np.int64)
+    rows = results.book[results.rows(hits["path"])]
     who = [names[b][a] for b, a in zip(rows, hits["account"], strict=True)]
     return {
         "path": hits["path"],

@@ -88,10 +88,10 @@ def interval(e: Estimate) -> str:
     return f"{low} to {high}"
 
 
-def amount(e: Estimate, x: float) -> str:
+def amount(e: Estimate, x: float, digits: int = 3) -> str:
     """A number in the unit of an estimate."""
     if e.unit == "USD":
         return usd(x)
     if e.unit in ("probability", "fraction"):
         return f"{100 * x:.3g} %"
-    return f"{x:.3g}" if e.unit != "paths" else f"{x:.0f}"
+    return f"{x:.0f}" if e.unit == "paths" else f"{x:.{digits}g}"

@@ -44,6 +44,11 @@ class Estimate:
     unit: str
     note: str = ""
 
+    def noted(self, said: str, last: bool = False) -> "Estimate":
+        """The same with more to say, before its note or after it."""
+        parts = (self.note, said) if last else (said, self.note)
+        return dataclasses.replace(self, note="; ".join(filter(None, parts)))
+
     def record(self) -> dict:
         """As plain JSON: no infinities, no NaN."""
         return {name: _finite(value) for name, value in dataclasses.asdict(self).items()}
@@ -150,11 +155,17 @@ def effective_above(x: Values, value: float, sample: Sample, total: bool = True)
     return min((effective(hit, sample, total) for hit in events), default=float(sample.paths))
 
 
-def wilson(p: float, n: float, reach: float) -> tuple[float, float]:
-    """Wilson's interval of a proportion seen in n trials, `reach` standard errors wide (1927)."""
+def wilson(p: Values, n: Values, reach: float) -> tuple[Values, Values]:
+    """Wilson's intervals of proportions seen in n trials, `reach` standard errors wide (1927)."""
     centre = (p + reach**2 / (2 * n)) / (1 + reach**2 / n)
-    half = reach / (1 + reach**2 / n) * math.sqrt(p * (1 - p) / n + (reach / (2 * n)) ** 2)
-    return max(0.0, centre - half), min(1.0, centre + half)
+    half = reach / (1 + reach**2 / n) * np.sqrt(p * (1 - p) / n + (reach / (2 * n)) ** 2)
+    return np.maximum(0.0, centre - half), np.minimum(1.0, centre + half)
+
+
+def _wilson(p: float, n: float, reach: float) -> tuple[float, float]:
+    """The interval of one proportion."""
+    low, high = wilson(np.array([p]), np.array([n]), reach)
+    return low.item(), high.item()
 
 
 def proportion(
@@ -169,7 +180,7 @@ def proportion(
     hit = np.asarray(hit, bool)
     hits, n = int(hit.sum()), sample.paths
     p = hits / n
-    low, high = wilson(p, effective(hit, sample, total), sample.quantile(total))
+    low, high = _wilson(p, effective(hit, sample, total), sample.quantile(total))
     if hits in (0, n):  # one-sided, exact: 1 − (1 − level)^(1/n)
         limit = -math.expm1(math.log1p(-sample.level) / n)
         low, high = (0.0, limit) if hits == 0 else (1.0 - limit, 1.0)
@@ -313,7 +324,7 @@ def share_of(
         return found
     reach = sample.quantile(True)
     error = max((found.high - p) / reach, 1e-12)
-    low, high = wilson(p, p * (1.0 - p) / error**2, reach)
+    low, high = _wilson(p, p * (1.0 - p) / error**2, reach)
     return dataclasses.replace(found, low=low, high=high, method=_method("Wilson", sample, True))
 
 
@@ -342,13 +353,11 @@ def proportions(hits: Values, n: Values, level: float) -> tuple[Values, Values, 
     """Wilson's intervals of many proportions of independent paths; NaN where none was tried."""
     tried = np.where(n > 0, n, 1).astype(float)
     p, reach = hits / tried, -special.ndtri(0.5 * (1.0 - level))
-    grown = 1.0 + reach**2 / tried
-    centre = (p + reach**2 / (2 * tried)) / grown
-    half = reach / grown * np.sqrt(p * (1 - p) / tried + (reach / (2 * tried)) ** 2)
+    low, high = wilson(p, tried, reach)
     limit = -np.expm1(math.log1p(-level) / tried)  # one-sided and exact, as in `proportion`
-    low = np.where(hits == n, 1.0 - limit, np.where(hits == 0, 0.0, centre - half))
-    high = np.where(hits == 0, limit, np.where(hits == n, 1.0, centre + half))
-    low, high = (np.where(n > 0, x, np.nan) for x in (np.maximum(low, 0.0), np.minimum(high, 1.0)))
+    low = np.where(hits == n, 1.0 - limit, np.where(hits == 0, 0.0, low))
+    high = np.where(hits == 0, limit, np.where(hits == n, 1.0, high))
+    low, high = (np.where(n > 0, x, np.nan) for x in (low, high))
     return np.where(n > 0, p, np.nan), low, high
 
 

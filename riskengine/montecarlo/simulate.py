@@ -80,6 +80,10 @@ class Results:
     def __getitem__(self, name: str) -> np.ndarray:
         return self.metrics[name]
 
+    def rows(self, paths: np.ndarray) -> np.ndarray:
+        """Where the given paths are; the results' own must ascend."""
+        return np.searchsorted(self.path, paths)
+
     def arrays(self) -> dict[str, np.ndarray]:
         """Everything as named arrays, for a file; `of` reads them back."""
         named = {f"metric.{name}": values for name, values in self.metrics.items()}
@@ -199,10 +203,9 @@ def traces(
     scenario: Scenario,
     simulation: Simulation,
     paths: Sequence[int] | np.ndarray,
-    names: Sequence[str] = (),
     batch: int | None = None,
 ) -> dict[str, np.ndarray]:
-    """The given paths step by step: fields of `Trace`, all or those named, as (paths, steps, …).
+    """The given paths step by step: the fields of `Trace` as (paths, steps, …).
 
     It is the program of `simulate`, so what is seen here is what happened there.
     """
@@ -211,11 +214,12 @@ def traces(
     place = {int(path): row for row, path in enumerate(asked.paths)}
     found: dict[str, np.ndarray] = {}
     for _, ids, (_, _, steps) in asked.batches(key, (books, venue, scenario, simulation)):
+        rows = [place[int(path)] for path in ids]
         for field in dataclasses.fields(steps):
-            if not names or field.name in names:
-                values = np.asarray(getattr(steps, field.name)[: len(ids)])
-                empty = np.empty((len(place), *values.shape[1:]), values.dtype)
-                found.setdefault(field.name, empty)[[place[int(p)] for p in ids]] = values
+            values = np.asarray(getattr(steps, field.name)[: len(ids)])
+            if field.name not in found:
+                found[field.name] = np.empty((len(place), *values.shape[1:]), values.dtype)
+            found[field.name][rows] = values
     return found
 
 

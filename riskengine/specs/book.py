@@ -80,6 +80,21 @@ class Holdings:
     entry: np.ndarray  # per position, relative to the opening mark
 
 
+def gross(holdings: Holdings) -> np.ndarray:
+    """Notional of each account at the opening marks, longs and shorts added."""
+    return np.bincount(holdings.account, np.abs(holdings.size), minlength=len(holdings.cash))
+
+
+def net(holdings: Holdings) -> np.ndarray:
+    """Longs less shorts of each account at the opening marks."""
+    return np.bincount(holdings.account, holdings.size, minlength=len(holdings.cash))
+
+
+def traded(holdings: Holdings) -> np.ndarray:
+    """`gross` of traders, 0 for makers and `rest`."""
+    return np.where(holdings.role == TRADER, gross(holdings), 0.0)
+
+
 def open_interest(holdings: Holdings, markets: int) -> np.ndarray:
     """Units open per market: half of all sizes, since every long has a short."""
     return 0.5 * np.bincount(holdings.market, np.abs(holdings.size), minlength=markets)

@@ -133,9 +133,11 @@ def test_wilson_in_the_literature(hits, n, low, high):
 
 
 def test_wilson_solves_its_equation():
-    for p, n, reach in ((0.3, 17.5, 1.96), (0.001, 4096.0, 2.04), (0.98, 40.0, 12.7)):
+    p, n = np.array([0.3, 0.001, 0.98]), np.array([17.5, 4096.0, 40.0])
+    for reach in (1.96, 2.04, 12.7):
         for limit in estimators.wilson(p, n, reach):
-            assert abs(p - limit) == pytest.approx(reach * math.sqrt(limit * (1 - limit) / n))
+            error = np.sqrt(limit * (1 - limit) / n)
+            assert abs(p - limit) == pytest.approx(reach * error)
 
 
 @pytest.mark.parametrize("level", [0.9, 0.95, 0.99])
