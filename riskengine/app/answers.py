@@ -169,9 +169,9 @@ def accounts(study: Study, sample: Sample) -> list[Estimate]:
     paths = number[results.book]
     solvent = hits["equity"] > 0
     haircut = hits["adl_loss"][solvent] / hits["equity"][solvent]
-    per_hit = _account_quantile(haircut, hits["path"][solvent], results, sample)
+    per_hit = _account_quantile(haircut, hits["row"][solvent], results, sample)
     hit_share = estimators.ratio(
-        "accounts_hit", results["accounts_deleveraged"], paths, sample, hits=len(hits["path"])
+        "accounts_hit", results["accounts_deleveraged"], paths, sample, hits=len(hits["row"])
     )
     liquidated = estimators.ratio(
         "accounts_liquidated", results["accounts_liquidated"], paths, sample,
@@ -189,21 +189,21 @@ def accounts(study: Study, sample: Sample) -> list[Estimate]:
 def _largest_loss(study: Study, sample: Sample) -> Estimate:
     """The largest loss of one account by ADL on one path, and whose it is: seen, not estimated."""
     name, hits = "largest_account_loss", study.fund.hits
-    count = len(hits["path"])
+    count = len(hits["row"])
     about = (None, None, sample.level, sample.paths, count, "maximum", "USD")
     if not count:
         return Estimate(name, None, *about, "nobody was hit")
-    row = int(np.argmax(hits["adl_loss"]))
-    path = hits["path"][[row]]
-    book = int(study.fund.book[study.fund.rows(path)].item())
-    who = study.question.opened.names[book][study.question.account_rows[book][hits["account"][row]]]
-    where = f"{printable(who, 60)} of book {book} on path {path.item()}"
+    worst = int(np.argmax(hits["adl_loss"]))
+    row, account = int(hits["row"][worst]), hits["account"][worst]
+    path, book = study.fund.path[row], study.fund.book[row]
+    who = study.question.opened.names[book][study.question.account_rows[book][account]]
+    where = f"{printable(who, 60)} of book {book} on path {path}"
     return Estimate(
-        name, float(hits["adl_loss"][row]), *about, f"{where}; larger ones are possible"
+        name, float(hits["adl_loss"][worst]), *about, f"{where}; larger ones are possible"
     )
 
 
-def _account_quantile(haircut, path, results: Results, sample: Sample) -> Estimate:
+def _account_quantile(haircut, row, results: Results, sample: Sample) -> Estimate:
     """The 99th percentile of the haircut of one deleveraged account, with books as clusters."""
     name, unit = "haircut_p99", "fraction"
     if len(haircut) < 100:
@@ -211,9 +211,8 @@ def _account_quantile(haircut, path, results: Results, sample: Sample) -> Estima
         return Estimate(
             name, None, None, None, sample.level, len(haircut), 0, "order statistic", unit, note
         )
-    book = results.book[results.rows(path)]
     # accounts hit on one path share its crash: with one given book a path is the cluster
-    each = Sample(book if sample.random_books else path, sample.level, True)
+    each = Sample(results.book[row] if sample.random_books else row, sample.level, True)
     return estimators.quantile(name, haircut, 0.01, each, unit)
 
 

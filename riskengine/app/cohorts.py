@@ -125,9 +125,7 @@ def hit_slots(study: Study) -> np.ndarray:
     """Place among all slots of all books of every deleveraged account and path."""
     fund = study.fund
     accounts = fund.liquidated.shape[1]
-    return fund.book[fund.rows(fund.hits["path"])] * accounts + fund.hits["account"].astype(
-        np.int64
-    )
+    return fund.book[fund.hits["row"]] * accounts + fund.hits["account"].astype(np.int64)
 
 
 # Cohorts
@@ -187,7 +185,7 @@ def _cohort(study, opened, dimension, name, inside, hit_row, level) -> Cohort:
     sample = Sample(fund.book, level, random)
     members = np.bincount(opened["book"][inside], minlength=books).astype(float)
     mine = inside[hit_row]
-    path = fund.rows(fund.hits["path"][mine])
+    path = fund.hits["row"][mine]
     count = np.bincount(path, minlength=len(fund))
     loss, equity = (
         np.bincount(path, fund.hits[n][mine], minlength=len(fund)) for n in ("adl_loss", "equity")

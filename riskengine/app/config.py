@@ -89,7 +89,7 @@ class SimulationConfig:
         512, "paths that also run at the venue's fund", least=1, most=PATHS_MAX
     )
     level_paths: int = number(
-        64, "paths that also run at six levels of the fund", least=0, most=PATHS_MAX
+        64, "paths that also run at levels of the fund", least=0, most=PATHS_MAX
     )
     refine_paths: int = number(
         128, "paths that also run at half the time step", least=0, most=PATHS_MAX

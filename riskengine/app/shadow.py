@@ -5,13 +5,11 @@ when that is over; the fast engine then repeats that path up to the same step.
 """
 
 import dataclasses
-import functools
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from riskengine import reference
@@ -20,8 +18,7 @@ from riskengine.montecarlo import keys, simulate
 from riskengine.montecarlo import shadow as plain
 from riskengine.montecarlo.keys import Stream
 from riskengine.specs.scenario import Replay
-from riskengine.types import compiled
-from riskengine.waterfall import margin
+from riskengine.waterfall.state import Quote
 
 SHARE = 0.02  # of the run's time
 TOLERANCE = {"float64": 1e-9, "float32": 1e-3}  # of gross
@@ -63,12 +60,7 @@ def compare(
     """One path in both engines, as far as the slow one gets in the time."""
     books = len(question.opened.holdings)
     book = jax.tree.map(lambda x: x[path % books], question.books)
-    quotes = jax.device_get(
-        _quotes_program()(
-            question.key, jnp.uint32(path), book, question.venue, question.scenario,
-            question.simulation,
-        )
-    )  # fmt: skip
+    quotes = _quotes(question, path, batch)
     order_book, ends = question.scenario.order_book, time.monotonic() + seconds
     of, went = len(quotes.dt), 0
 
@@ -88,7 +80,7 @@ def compare(
     )
     cut = stopped(question, went)
     fast = simulate.simulate(
-        cut.key, cut.books, cut.venue, cut.scenario, cut.simulation, np.asarray([path]), batch=batch
+        cut.key, cut.books, cut.venue, cut.scenario, cut.simulation, [path], batch=batch
     )
     gross = float(np.abs(np.asarray(book.cash, float)).sum())
     worst, metric = max(
@@ -99,14 +91,15 @@ def compare(
     return Shadow(path, went, of, worst, metric)
 
 
-@functools.lru_cache
-def _quotes_program():
-    """Prices and depth of one path, from the same functions that the paths call."""
-
-    def quotes(key, path, book, venue, scenario, simulation):
-        return simulate.quotes_of(key, path, margin.attach(book, venue), scenario, simulation)
-
-    return compiled(quotes)
+def _quotes(question: Question, path: int, batch: int | None) -> Quote:
+    """Prices and depth of one path, as the fast engine saw them."""
+    seen = simulate.traces(
+        question.key, question.books, question.venue, question.scenario, question.simulation,
+        [path], batch=batch,
+    )  # fmt: skip
+    return Quote(
+        index=seen["index"][0], depth=seen["depth"][0], dt=jax.device_get(question.simulation.dt)
+    )
 
 
 def _difference(name: str, fast: float, slow: float, gross: float) -> float:

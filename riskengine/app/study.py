@@ -1,7 +1,7 @@
 """The runs that answer a question: without a limit, at the venue's fund, at levels of F, at dt/2."""
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import jax
@@ -78,15 +78,15 @@ def complete(
         refined=refined(question, results, asked.refine_paths, batch, progress),
         safe=without_largest(question, results, asked.largest_paths, batch, progress),
         replays=replays.replay(
-            question, results, few(question, results, asked.replay_paths, batch), batch
+            question, results, few(question, results, asked.replay_paths), batch
         ),
     )
 
 
 def shard_size(question: Question, batch: int) -> int:
-    """Paths of a shard: whole batches of every book on all devices, several of each."""
+    """Paths of a shard: two whole batches of every book on all devices."""
     books = int(jax.tree.leaves(question.books)[0].shape[0])
-    return 4 * books * batch * jax.local_device_count()
+    return 2 * books * batch * jax.local_device_count()
 
 
 def unlimited(question: Question, paths: np.ndarray, batch=None, progress: Progress | None = None):
@@ -106,20 +106,22 @@ def may_bind_early(venue: Venue) -> bool:
     return "inventory" in venue.pools.triggers or margin
 
 
-def few(question: Question, results: Results, count: int, batch: int | None = None) -> np.ndarray:
-    """Rows of about `count` paths, whole batches of as few books as that takes.
+def few(question: Question, results: Results, count: int) -> np.ndarray:
+    """Rows of about `count` paths, `TOGETHER` of a book and of as few books as that takes.
 
-    A batch meets one book, so a few paths of every book would leave most of each batch empty.
+    A batch meets one book, so a few paths of every book would leave most of each batch empty. Which
+    paths these are does not depend on the machine.
     """
     if not count:
         return np.zeros(0, int)
     books = len(question.opened.holdings)
-    size = min(batch_size(batch) * jax.local_device_count(), max(len(results) // books, 1))
-    chosen = min(books, max(FEWEST_BOOKS, -(-count // size)))
+    together = min(TOGETHER, max(len(results) // books, 1))
+    chosen = min(books, max(FEWEST_BOOKS, -(-count // together)))
     inside = (results.book < chosen) & (results.path // books < -(-count // chosen))
     return np.flatnonzero(inside)
 
 
+TOGETHER = 16  # paths of a book
 FEWEST_BOOKS = 4  # whose differences an interval of such a part rests on
 SELDOM = 0.2  # probability up to which a fund target means anything
 MATERIAL = 1e-6  # of open interest: a loss below it is nobody's business
@@ -138,20 +140,36 @@ def batch_size(batch: int | None) -> int:
 
 def at_fund(
     question: Question, results: Results, capital: float, rows: np.ndarray, batch=None,
-    progress: Progress | None = None, what: str = "at the venue's fund",
+    progress: Progress | None = None,
 ) -> Results:  # fmt: skip
-    """The paths at `rows`, at a fund of `capital`.
+    """The paths at `rows`, at a fund of `capital`."""
+    each = _at_capitals(
+        question, results.some(rows), [capital], batch, progress, "at the venue's fund"
+    )
+    return each[0]
+
+
+def _at_capitals(
+    question: Question, first: Results, capitals: Sequence[float], batch, progress, what: str
+) -> list[Results]:
+    """Paths known without a limit, at each of several funds.
 
     Until the first rule that reads the fund binds a path does not depend on it, so only paths on
-    which one does are simulated again.
+    which one does are simulated again: those of all funds together.
     """
-    first = results.some(rows)
-    again = bound(first, capital)
-    merged = first.replaced(_unbound(first))
-    if not again.any():
+    again = [np.flatnonzero(bound(first, capital)) for capital in capitals]
+    merged = [first.replaced(_unbound(first)) for _ in capitals]
+    rows = np.concatenate(again)
+    if not len(rows):
         return merged
-    found = _simulate(build.with_fund(question, capital), first.path[again], batch, progress, what)
-    return merged.updated(again, found)
+    each = np.repeat(np.asarray(capitals, float), [len(mine) for mine in again])
+    found = _simulate(question, first.path[rows], batch, progress, what, each)
+    ends = np.cumsum([len(mine) for mine in again])
+    parts = [np.arange(end - len(mine), end) for end, mine in zip(ends, again, strict=True)]
+    return [
+        one.updated(mine, found.some(part))
+        for one, mine, part in zip(merged, again, parts, strict=True)
+    ]
 
 
 def _unbound(results: Results) -> dict[str, np.ndarray]:
@@ -167,20 +185,18 @@ def at_levels(
     question: Question, results: Results, fund: Results, count: int, batch=None,
     progress: Progress | None = None,
 ) -> dict[float, Results]:  # fmt: skip
-    """About `count` paths at six levels of F: what happens after the first intervention.
+    """About `count` paths at each of the levels of F: what happens after the first intervention.
 
     At the venue's own capital these are the paths of `fund`, which ran there already.
     """
-    rows = few(question, results, count, batch)
+    rows = few(question, results, count)
     if not len(rows):
         return {}
     own = float(question.venue.capital)
-    return {
-        float(f): fund
-        if f == own
-        else at_fund(question, results, float(f), rows, batch, progress, "at levels of F")
-        for f in target.levels(results["adl_required_fund"], own)
-    }
+    levels = [float(f) for f in target.levels(results["adl_required_fund"], own)]
+    others = [f for f in levels if f != own]
+    found = _at_capitals(question, results.some(rows), others, batch, progress, "at levels of F")
+    return {own: fund} | dict(zip(others, found, strict=True))
 
 
 def refined(
@@ -191,7 +207,7 @@ def refined(
     The half steps are as many as the grid has steps, so that the compiled program serves them, too:
     both grids end in the middle of the run's. Recorded prices have no half steps.
     """
-    rows = few(question, results, count, batch)
+    rows = few(question, results, count)
     steps = question.simulation.dt.shape[0] // 2
     if not len(rows) or not steps or isinstance(question.scenario.law, Replay):
         return None
@@ -216,7 +232,7 @@ def without_largest(
 
     Their positions stay, so that every market balances; their equity is 100 times their notional.
     """
-    rows = few(question, results, count, batch)
+    rows = few(question, results, count)
     if not len(rows) or not question.opened.complete:
         return None
     each = []
@@ -236,14 +252,16 @@ def without_largest(
     return _simulate(free, results.path[rows], batch, progress, what)
 
 
-def _simulate(question: Question, paths, batch, progress: Progress | None, what: str) -> Results:
+def _simulate(
+    question: Question, paths, batch, progress: Progress | None, what: str, capital=None
+) -> Results:
     def told(done: int, total: int) -> None:
         if progress:
             progress(what, done, total)
 
     return simulate(
         question.key, question.books, question.venue, question.scenario, question.simulation,
-        paths, batch=batch, progress=told,
+        paths, capital, batch, told,
     )  # fmt: skip
 
 

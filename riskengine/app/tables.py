@@ -116,11 +116,11 @@ def hit_columns(study: Study) -> dict[str, np.ndarray]:
     """One row per deleveraged account and path."""
     hits, results = study.fund.hits, study.fund
     names = study.question.account_names
-    rows = results.book[results.rows(hits["path"])]
-    who = [names[b][a] for b, a in zip(rows, hits["account"], strict=True)]
+    book = results.book[hits["row"]]
+    who = [names[b][a] for b, a in zip(book, hits["account"], strict=True)]
     return {
-        "path": hits["path"],
-        "book": rows,
+        "path": results.path[hits["row"]],
+        "book": book,
         "account": np.asarray(who, object),
         "adl_loss": hits["adl_loss"],
         "equity": hits["equity"],

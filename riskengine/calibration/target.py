@@ -86,12 +86,11 @@ def _resampled(fine: np.ndarray, coarse: np.ndarray, exceed: float, sample: Samp
 
 
 def levels(need: np.ndarray, capital: float) -> np.ndarray:
-    """At most six levels of F at which what happens after the first intervention is simulated.
+    """At most seven levels of F at which what happens after the first intervention is simulated.
 
-    From no fund to one that is rarely used, with the venue's own in between: 0, a quarter, one and
-    four times the capital, and the capital that one path in three and one in twenty needs.
+    From no fund to one that is rarely used, with the venue's own in between: 0, the capital, and
+    what one path in two, three, five, ten and twenty needs.
     """
     finite = need[np.isfinite(need)]
-    often, seldom = (estimators.upper(finite, e) if len(finite) else 0.0 for e in (1 / 3, 1 / 20))
-    beside = [0.25 * capital, 4.0 * capital, often, seldom]
-    return np.unique([0.0, capital, *(round(f, 2) for f in beside)])
+    needed = [estimators.upper(finite, 1 / n) for n in (2, 3, 5, 10, 20)] if len(finite) else []
+    return np.unique([0.0, capital, *(round(f, 2) for f in needed)])

@@ -1,6 +1,4 @@
-"""What one path reports: carried through the scan, finished at its end (docs/model.md 6)."""
-
-import dataclasses
+"""What one path reports, worked out from its steps at its end (docs/model.md 6)."""
 
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
@@ -10,8 +8,8 @@ from riskengine.montecarlo.trace import Trace
 from riskengine.specs.book import Book
 from riskengine.specs.venue import Venue, pool_capital
 from riskengine.types import pytree
-from riskengine.waterfall import ledger, pools, select
-from riskengine.waterfall.state import Market, State, flows, from_vector, merge, vector
+from riskengine.waterfall import ledger, pools
+from riskengine.waterfall.state import Flows, Market, State, combined
 
 LATER = {"5min": 300.0, "60min": 3600.0}  # s after an ADL at which its loss is looked at again
 ROUNDING = 1e-6  # s: what sums of time steps may be off
@@ -26,18 +24,6 @@ FATAL = {
     CASH_LEAK: "cash is not conserved",
     SIZE_LEAK: "size is not conserved",
 }
-
-
-@pytree
-class Running:
-    """Carried from step to step."""
-
-    moved: Float[Array, " flows"]
-    elapsed: Float[Array, ""]
-    adl_required: Float[Array, ""]
-    depletion_time: Float[Array, ""]
-    intervention_time: Float[Array, ""]
-    flags: Int[Array, ""]
 
 
 @pytree
@@ -94,88 +80,28 @@ class PathMetrics:
     log_weight: Float[Array, ""]
 
 
-def start(book: Book, venue: Venue) -> Running:
-    """Nothing has happened yet."""
-    zero = jnp.zeros((), ledger.DOUBLE)
-    return Running(
-        moved=vector(flows(book, venue)),
-        elapsed=zero,
-        adl_required=zero,
-        depletion_time=zero + jnp.inf,
-        intervention_time=zero + jnp.inf,
-        flags=jnp.zeros((), jnp.int32),
-    )
-
-
-def required(need: Float[Array, " pools"], venue: Venue) -> Float[Array, ""]:
-    """First-loss capital that meets the needs of all pools that share it."""
-    share = venue.pools.share
-    counts = share > 0
-    each = jnp.where(counts, need / jnp.where(counts, share, 1.0), 0.0)
-    return jnp.max(jnp.maximum(each, 0.0))
-
-
-def follow(
-    running: Running, moved: Float[Array, " flows"], market: Market, book: Book, venue: Venue
-) -> Running:
-    """Let time pass, and add what a step moved, on paths where it moved anything."""
-    bad_price = ~jnp.all(market.mark > 0)
-    running = dataclasses.replace(
-        running,
-        elapsed=running.elapsed + market.dt,
-        flags=running.flags | jnp.where(bad_price, PRICE_NOT_POSITIVE, 0),
-    )
-    return select.guarded(_anything, _add)(running, moved, book, venue)
-
-
-def _anything(running: Running, moved: Float[Array, " flows"], book: Book, venue: Venue):
-    return jnp.any(moved != 0)
-
-
-def _add(running: Running, moved: Float[Array, " flows"], book: Book, venue: Venue) -> Running:
-    """Add what a step moved; see when the fund ran dry and when a rule first bound."""
-    merged = merge(running.moved, moved, book, venue)
-    together = from_vector(merged, book, venue)
-    rules = required(together.need_rules, venue)
-    no_capital_helps = (from_vector(moved, book, venue).account_adl > 0) & (rules <= venue.capital)
-    adl_required = jnp.maximum(running.adl_required, rules)
-    adl_required = jnp.where(no_capital_helps, jnp.inf, adl_required)
-    depleted = required(together.need_exit, venue) > venue.capital
-    intervened = adl_required > venue.capital
-    return dataclasses.replace(
-        running,
-        moved=merged,
-        adl_required=adl_required,
-        depletion_time=_first(running.depletion_time, depleted, running.elapsed),
-        intervention_time=_first(running.intervention_time, intervened, running.elapsed),
-    )
-
-
-def _first(time, happened, now):
-    return jnp.where(happened, jnp.minimum(time, now), time)
-
-
 def finish(
-    running: Running,
     state: State,
     market: Market,
     trace: Trace,
-    later: dict[str, Int[Array, " steps"]],
+    dt: Float[Array, " steps"],
     book: Book,
     venue: Venue,
     bar: float,
 ) -> PathMetrics:
-    """Numbers of a path at its end.
+    """Numbers of a path: its last state and market, its steps of length `dt`.
 
-    `later` says, per look-back name, at which step the mark of a step's ADL is looked up. `bar` is
-    what the ledger may lose.
+    `bar` is what the ledger may lose.
     """
-    moved = from_vector(running.moved, book, venue)
-    record = state.record
+    steps = traces.flows(trace, book, venue)
+    moved, record = combined(steps), state.record
     needs = {
         name: required(getattr(moved, name), venue)
         for name in ("need_cash", "need_exit", "need_rules")
     }
+    time = jnp.cumsum(dt)
+    depletion_time = _first(required(steps.need_exit, venue) > venue.capital, time)
+    adl_required, intervention_time = _intervention(steps, time, venue)
     exit_gain = pools.exit_gain(state, market)
     left = pools.inflow(state) + exit_gain
     assert book.totals is not None, "the book is not attached to a venue"
@@ -189,18 +115,19 @@ def finish(
     leak = ~(moved.cash_residual <= bar), ~(moved.size_residual <= bar)
     closed = traces.flows(trace, book, venue).adl_size
     move = index_move(trace.index, book.totals.open_interest)
-    flags = running.flags | jnp.where(finite, 0, NOT_FINITE)
+    flags = jnp.where(finite, 0, NOT_FINITE)
+    flags = flags | jnp.where(jnp.all(trace.mark > 0), 0, PRICE_NOT_POSITIVE)
     flags = flags | jnp.where(leak[0], CASH_LEAK, 0) | jnp.where(leak[1], SIZE_LEAK, 0)
     return PathMetrics(
         required_fund_cash=needs["need_cash"],
         required_fund=needs["need_exit"],
         capital_rule_fund=needs["need_rules"],
-        adl_required_fund=running.adl_required,
+        adl_required_fund=adl_required,
         excess_draw=jnp.maximum(needs["need_exit"] - venue.capital, 0.0),
         depleted=needs["need_exit"] > venue.capital,
-        depletion_time=running.depletion_time,
-        intervened=running.adl_required > venue.capital,
-        intervention_time=running.intervention_time,
+        depletion_time=depletion_time,
+        intervened=adl_required > venue.capital,
+        intervention_time=intervention_time,
         net_inflow=ledger.tree(jnp.where(first_loss, pools.inflow(state), 0.0)),
         vault_profit=ledger.tree(jnp.where(first_loss, left, 0.0)),
         owner_profit=ledger.tree(jnp.where(first_loss, 0.0, left)),
@@ -222,7 +149,7 @@ def finish(
         adl_loss_index=moved.adl_loss_index,
         **{
             f"adl_loss_{n}": ledger.total(closed * trace.mark[look]) - moved.adl_paid
-            for n, look in later.items()
+            for n, look in look_ahead(time).items()
         },
         adl_equity=equity,
         adl_profit=profit,
@@ -244,6 +171,32 @@ def finish(
     )
 
 
+def required(need: Float[Array, "*steps pools"], venue: Venue) -> Float[Array, "*steps"]:
+    """First-loss capital that meets the needs of all pools that share it."""
+    share = jnp.broadcast_to(venue.pools.share, need.shape)
+    counts = share > 0
+    each = jnp.where(counts, need / jnp.where(counts, share, 1.0), 0.0)
+    return jnp.max(jnp.maximum(each, 0.0), axis=-1)
+
+
+def _intervention(steps: Flows, time, venue: Venue):
+    """Capital with which no rule binds and nobody is deleveraged, and when either first happened.
+
+    Where an account is deleveraged before any rule has bound, no capital would have helped it.
+    """
+    rules, hit = required(steps.need_rules, venue), steps.account_adl > 0
+    first_hit, first_bound = _first(hit, time), _first(rules > venue.capital, time)
+    helpless = jnp.any(hit) & (first_hit < first_bound)
+    needed = jnp.where(helpless, jnp.inf, jnp.max(rules))
+    when = jnp.where(needed > venue.capital, jnp.minimum(first_hit, first_bound), jnp.inf)
+    return needed, when
+
+
+def _first(happened: Bool[Array, " steps"], time: Float[Array, " steps"]) -> Float[Array, ""]:
+    """When something first happened; infinity if never."""
+    return jnp.min(jnp.where(happened, time, jnp.inf))
+
+
 def index_move(
     index: Float[Array, "steps markets"], weight: Float[Array, " markets"]
 ) -> Float[Array, " steps"]:
@@ -259,12 +212,11 @@ def _ratio(amount, base, happened):
     return jnp.where(positive, amount / jnp.where(positive, base, 1.0), jnp.nan)
 
 
-def look_ahead(dt) -> dict[str, Int[Array, " steps"]]:
+def look_ahead(time: Float[Array, " steps"]) -> dict[str, Int[Array, " steps"]]:
     """For every step, the first step at or after 5 minutes, 60 minutes and the horizon."""
-    time = jnp.cumsum(dt)
-    last = dt.shape[0] - 1
+    last = time.shape[0] - 1
     later = {
         name: jnp.minimum(jnp.searchsorted(time, time + (seconds - ROUNDING)), last)
         for name, seconds in LATER.items()
     }
-    return later | {"horizon": jnp.full(dt.shape[0], last)}
+    return later | {"horizon": jnp.full(time.shape[0], last)}

@@ -4,16 +4,17 @@ import dataclasses
 import functools
 import time
 from collections.abc import Callable, Iterator, Sequence
+from typing import TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
-from jaxtyping import Array, Float, Int, Key, UInt
+from jaxtyping import Array, Bool, Float, Int, Key, UInt
 
 from riskengine.montecarlo import metrics, noise, trace
-from riskengine.montecarlo.metrics import PathMetrics, Running
+from riskengine.montecarlo.metrics import PathMetrics
 from riskengine.montecarlo.trace import Trace
 from riskengine.specs import scenario as scenarios
 from riskengine.specs.book import Book
@@ -24,7 +25,7 @@ from riskengine.waterfall import margin, price, step
 from riskengine.waterfall.state import AccountRecord, Market, Quote, State
 
 CONSERVATION = {"float64": 1e-12, "float32": 1e-6}  # what a ledger may lose, of gross
-CPU_BATCH = 8  # paths per device and call: their state stays in a core's cache
+CPU_BATCH = 16  # paths per device and call: their state stays in a core's cache
 GPU_BATCH = 1024
 
 
@@ -68,7 +69,7 @@ class Results:
     path: np.ndarray
     book: np.ndarray  # number of the book that each path met
     metrics: dict[str, np.ndarray]
-    hits: dict[str, np.ndarray]  # one row per deleveraged account and path
+    hits: dict[str, np.ndarray]  # by `row` of the results and deleveraged account
     liquidated: np.ndarray  # paths on which each account of each book was liquidated
     seconds: float
     batch: int
@@ -115,13 +116,15 @@ class Results:
 
     def some(self, rows: np.ndarray) -> "Results":
         """A part of the paths; how often accounts were liquidated is not known for a part."""
-        kept = np.isin(self.hits["path"], self.path[rows])
+        place = np.full(len(self), -1)
+        place[rows] = np.arange(len(place[rows]))
+        hits = self.hits | {"row": place[self.hits["row"]]}
         return dataclasses.replace(
             self,
             path=self.path[rows],
             book=self.book[rows],
             metrics={n: x[rows] for n, x in self.metrics.items()},
-            hits={n: x[kept] for n, x in self.hits.items()},
+            hits={n: x[hits["row"] >= 0] for n, x in hits.items()},
         )
 
     def replaced(self, metrics: dict[str, np.ndarray]) -> "Results":
@@ -133,13 +136,13 @@ class Results:
         columns = {name: x.copy() for name, x in self.metrics.items()}
         for name, column in columns.items():
             column[rows] = by[name]
-        kept = ~np.isin(self.hits["path"], by.path)
-        hits = {n: np.concatenate([x[kept], by.hits[n]]) for n, x in self.hits.items()}
-        order = np.lexsort([hits["account"], hits["path"]])
+        place = np.arange(len(self))[rows]
+        kept, new = ~np.isin(self.hits["row"], place), by.hits | {"row": place[by.hits["row"]]}
+        hits = {n: np.concatenate([x[kept], new[n]]) for n, x in self.hits.items()}
         return dataclasses.replace(
             self,
             metrics=columns,
-            hits={n: x[order] for n, x in hits.items()},
+            hits=_sorted(hits),
             liquidated=by.liquidated,
             seconds=self.seconds + by.seconds,
         )
@@ -147,17 +150,28 @@ class Results:
     @classmethod
     def join(cls, parts: Sequence["Results"]) -> "Results":
         """Results of other paths of the same books, one after the other."""
-        first = parts[0]
+        first, starts = parts[0], np.cumsum([0, *map(len, parts)])
+        hits = [
+            p.hits | {"row": p.hits["row"] + n} for p, n in zip(parts, starts[:-1], strict=True)
+        ]
         return cls(
             path=np.concatenate([p.path for p in parts]),
             book=np.concatenate([p.book for p in parts]),
             metrics={n: np.concatenate([p.metrics[n] for p in parts]) for n in first.metrics},
-            hits={n: np.concatenate([p.hits[n] for p in parts]) for n in first.hits},
+            hits={n: np.concatenate([h[n] for h in hits]) for n in first.hits},
             liquidated=sum((p.liquidated for p in parts[1:]), first.liquidated),
             seconds=sum(p.seconds for p in parts),
             batch=first.batch,
             devices=first.devices,
         )
+
+
+R = TypeVar("R")
+
+
+def _sorted(hits: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    order = np.lexsort([hits["account"], hits["row"]])
+    return {name: values[order] for name, values in hits.items()}
 
 
 Progress = Callable[[int, int], None]  # paths done, paths in all
@@ -175,22 +189,24 @@ def simulate(
     scenario: Scenario,
     simulation: Simulation,
     paths: Sequence[int] | np.ndarray,
+    capital: np.ndarray | None = None,
     batch: int | None = None,
     progress: Progress | None = None,
 ) -> Results:
     """Simulate the given paths; path p meets book p modulo the number of books.
 
-    `books` are stacked along a leading axis. A path's numbers depend on its id alone: not on which
-    other paths run, in which batches, or on how many devices. If a batch does not fit in memory it
-    is halved until it does.
+    `books` are stacked along a leading axis; `capital` is the first-loss capital that each path
+    meets, in USD, and the venue's own if absent: so a path may be asked for at several. A path's
+    numbers depend on its id and its capital alone: not on which other paths run, in which batches,
+    or on how many devices. If a batch does not fit in memory it is halved until it does.
     """
     use_double()
     began = time.perf_counter()
-    asked = _Asked.of(paths, books, batch)
+    asked = _Asked.of(paths, venue.capital if capital is None else capital, books, batch)
     collected = _Collected(asked.paths, asked.books, books.layout.number_of_accounts)
     rest = (books, venue, scenario, simulation)
-    for number, ids, (numbers, record, _) in asked.batches(key, rest):
-        collected.add(number, ids, jax.device_get((numbers, record)))
+    for number, rows, some, (numbers, record, _) in asked.batches(key, rest):
+        collected.add(number, rows, _only(some, numbers), _only(some, record))
         if progress:
             progress(collected.done, len(asked.paths))
     return collected.results(time.perf_counter() - began, asked.batch, len(asked.devices))
@@ -210,15 +226,13 @@ def traces(
     It is the program of `simulate`, so what is seen here is what happened there.
     """
     use_double()
-    asked = _Asked.of(paths, books, batch)
-    place = {int(path): row for row, path in enumerate(asked.paths)}
+    asked = _Asked.of(paths, venue.capital, books, batch)
     found: dict[str, np.ndarray] = {}
-    for _, ids, (_, _, steps) in asked.batches(key, (books, venue, scenario, simulation)):
-        rows = [place[int(path)] for path in ids]
+    for _, rows, some, (_, _, steps) in asked.batches(key, (books, venue, scenario, simulation)):
         for field in dataclasses.fields(steps):
-            values = np.asarray(getattr(steps, field.name)[: len(ids)])
+            values = np.asarray(getattr(steps, field.name))[some]
             if field.name not in found:
-                found[field.name] = np.empty((len(place), *values.shape[1:]), values.dtype)
+                found[field.name] = np.empty((len(paths), *values.shape[1:]), values.dtype)
             found[field.name][rows] = values
     return found
 
@@ -228,43 +242,57 @@ class _Asked:
     """Paths to run, and how many together."""
 
     paths: np.ndarray
+    capital: np.ndarray  # USD, that each path meets
     books: int
     batch: int  # paths per device and call
     devices: tuple
 
     @classmethod
-    def of(cls, paths, books: Book, batch: int | None) -> "_Asked":
+    def of(cls, paths, capital, books: Book, batch: int | None) -> "_Asked":
         paths, devices = np.asarray(paths), tuple(jax.local_devices())
+        capital = np.broadcast_to(np.asarray(capital, float), paths.shape)
         if paths.size and not (0 <= paths.min() and paths.max() < 2**32):
             raise ValueError(f"path ids must lie in [0, 2**32), got {paths.min()} to {paths.max()}")
         default = CPU_BATCH if devices[0].platform == "cpu" else GPU_BATCH
-        return cls(paths, int(jax.tree.leaves(books)[0].shape[0]), batch or default, devices)
+        count = int(jax.tree.leaves(books)[0].shape[0])
+        return cls(paths, capital, count, batch or default, devices)
 
-    def batches(self, key, rest: tuple) -> Iterator[tuple[int, np.ndarray, tuple]]:
+    def batches(self, key, rest: tuple) -> Iterator[tuple[int, np.ndarray, np.ndarray, tuple]]:
         """What the program gives for a few paths of one book, and for the next ones.
 
-        If a batch does not fit in memory it is halved until it does.
+        With it come the book's number, the rows of `paths` that it holds, and their slots. If a
+        batch does not fit in memory it is halved until it does.
         """
-        waiting = [self.paths[self.paths % self.books == book] for book in range(self.books)]
-        while sum(len(ids) for ids in waiting):
+        waiting = [np.flatnonzero(self.paths % self.books == book) for book in range(self.books)]
+        while sum(len(rows) for rows in waiting):
             try:
-                for number, ids in _chunks(waiting, self.batch * len(self.devices)):
-                    full = np.resize(ids, self.batch * len(self.devices))  # the last one is filled
-                    out = _program(self.devices, self.batch)(
-                        key, jnp.asarray(full, jnp.uint32), number, *rest
-                    )
-                    yield number, ids, jax.block_until_ready(out)
-                    waiting[number] = waiting[number][len(ids) :]
+                for number, rows in _chunks(waiting, self.batch * len(self.devices)):
+                    slots, some = self.slots(rows)
+                    each = (self.paths[slots].astype(np.uint32), self.capital[slots], some)
+                    out = _program(self.devices, self.batch)(key, each, number, *rest)
+                    yield number, slots[some], some, jax.block_until_ready(out)
+                    waiting[number] = waiting[number][len(rows) :]
             except jax.errors.JaxRuntimeError as error:
                 if "RESOURCE_EXHAUSTED" not in str(error) or self.batch == 1:
                     raise
                 self.batch //= 2
 
+    def slots(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Rows in the slots of a batch, spread evenly over the devices, and which slots count."""
+        devices = len(self.devices)
+        turn = np.arange(self.batch * devices).reshape(self.batch, devices).T.ravel()
+        return np.resize(rows, turn.shape)[turn], turn < len(rows)
+
+
+def _only(rows: np.ndarray, record: R) -> R:
+    """Some rows of every array, on the host."""
+    return jax.tree.map(lambda x: np.asarray(x)[rows], record)
+
 
 def _chunks(waiting: list[np.ndarray], size: int) -> Iterator[tuple[int, np.ndarray]]:
-    for number, ids in enumerate(waiting):
-        for first in range(0, len(ids), size):
-            yield number, ids[first : first + size]
+    for number, rows in enumerate(waiting):
+        for first in range(0, len(rows), size):
+            yield number, rows[first : first + size]
 
 
 class _Collected:
@@ -272,42 +300,38 @@ class _Collected:
 
     def __init__(self, paths: np.ndarray, books: int, accounts: int):
         self.paths, self.books, self.done = paths, books, 0
-        self.row = {int(p): i for i, p in enumerate(paths)}
         self.metrics: dict[str, np.ndarray] = {}
         self.hits: list[dict[str, np.ndarray]] = []
         self.liquidated = np.zeros((books, accounts), np.int64)
 
-    def add(self, number: int, ids: np.ndarray, out: tuple[PathMetrics, AccountRecord]) -> None:
-        metrics_, record = out
-        rows = [self.row[int(p)] for p in ids]
-        for field in dataclasses.fields(metrics_):
-            values = getattr(metrics_, field.name)
+    def add(
+        self, number: int, rows: np.ndarray, numbers: PathMetrics, record: AccountRecord
+    ) -> None:
+        for field in dataclasses.fields(numbers):
+            values = getattr(numbers, field.name)
             column = self.metrics.setdefault(field.name, np.empty(len(self.paths), values.dtype))
-            column[rows] = values[: len(ids)]
-        hit, account = np.nonzero(record.deleveraged[: len(ids)])
+            column[rows] = values
+        hit, account = np.nonzero(np.asarray(record.deleveraged))
         self.hits.append(
             {
-                "path": ids[hit],
+                "row": rows[hit],
                 "account": account,
                 "adl_loss": np.asarray(record.adl_loss)[hit, account],
                 "equity": np.asarray(record.adl_equity)[hit, account],
                 "profit": np.asarray(record.adl_profit)[hit, account],
             }
         )
-        self.liquidated[number] += record.liquidated[: len(ids)].sum(axis=0)
-        self.done += len(ids)
+        self.liquidated[number] += np.asarray(record.liquidated).sum(axis=0)
+        self.done += len(rows)
 
     def results(self, seconds: float, batch: int, devices: int) -> Results:
         names = self.hits[0] if self.hits else {}
         hits = {name: np.concatenate([h[name] for h in self.hits]) for name in names}
-        if hits:
-            order = np.lexsort([hits["account"], hits["path"]])
-            hits = {name: values[order] for name, values in hits.items()}
         return Results(
             path=self.paths,
             book=self.paths % self.books,
             metrics=self.metrics,
-            hits=hits,
+            hits=_sorted(hits) if hits else hits,
             liquidated=self.liquidated,
             seconds=seconds,
             batch=batch,
@@ -317,15 +341,19 @@ class _Collected:
 
 @functools.lru_cache(maxsize=8)
 def _program(devices: tuple, batch: int) -> Callable:
-    """The one program: a batch of paths of one book on every device."""
+    """The one program: a batch of paths of one book on every device.
 
-    def on_device(key, ids, number, books, venue, scenario, simulation):
+    Slots that do not count hold a path in which nothing happens: a batch takes less time.
+    """
+
+    def on_device(key, each, number, books, venue, scenario, simulation):
         book = margin.attach(jax.tree.map(lambda x: x[number], books), venue)
 
-        def path(number):
-            return one_path(key, number, book, venue, scenario, simulation)
+        def path(number, capital, counts):
+            own = dataclasses.replace(venue, capital=capital)
+            return one_path(key, number, book, own, scenario, simulation, counts)
 
-        return jax.vmap(path)(ids)
+        return jax.vmap(path)(*each)
 
     if len(devices) == 1:
         return compiled(on_device)
@@ -340,8 +368,8 @@ def _program(devices: tuple, batch: int) -> Callable:
     )
     program = compiled(sharded)
 
-    def call(key, ids, *rest):
-        return program(key, jax.device_put(ids, NamedSharding(mesh, spread)), *rest)
+    def call(key, each, *rest):
+        return program(key, jax.device_put(each, NamedSharding(mesh, spread)), *rest)
 
     return call
 
@@ -353,13 +381,17 @@ def one_path(
     venue: Venue,
     scenario: Scenario,
     simulation: Simulation,
+    counts: Bool[Array, ""] | bool = True,
 ) -> tuple[PathMetrics, AccountRecord, Trace]:
-    """One crash of the venue, from its noise to its numbers; `book` knows the venue's margin."""
+    """One crash of the venue, from its noise to its numbers; `book` knows the venue's margin.
+
+    Where the path does not count its steps have no length, and nothing happens.
+    """
     quotes = quotes_of(key, path, book, scenario, simulation)
-    state, running, market, steps = run(quotes, book, venue, scenario.order_book)
-    later = metrics.look_ahead(quotes.dt)
+    quotes = dataclasses.replace(quotes, dt=jnp.where(counts, quotes.dt, 0.0))
+    state, market, steps = run(quotes, book, venue, scenario.order_book)
     bar = CONSERVATION[str(book.cash.dtype)]
-    numbers = metrics.finish(running, state, market, steps, later, book, venue, bar)
+    numbers = metrics.finish(state, market, steps, simulation.dt, book, venue, bar)
     return numbers, state.record, steps
 
 
@@ -382,20 +414,17 @@ def quotes_of(
 
 def run(
     quotes: Quote, book: Book, venue: Venue, order_book: OrderBook
-) -> tuple[State, Running, Market, Trace]:
-    """The scan over steps: last state, running numbers, last market, and what each step looked like."""
+) -> tuple[State, Market, Trace]:
+    """The scan over steps: the last state and market, and what each step looked like."""
 
     def advance(carry, quote):
-        state, running, _ = carry
-        state, market, moved = step.step(state, quote, order_book, book, venue)
-        running = metrics.follow(running, moved, market, book, venue)
-        return (state, running, market), (trace.kept(state), market.mark, moved)
+        state, market, moved = step.step(carry[0], quote, order_book, book, venue)
+        return (state, market), (trace.kept(state), market.mark, moved)
 
     state = step.opening(book, venue)
     first = jax.tree.map(lambda x: x[0], quotes)
     _, market = price.advance(state, first, order_book, venue)
-    begin = (state, metrics.start(book, venue), market)
-    (state, running, market), steps = lax.scan(advance, begin, quotes)
+    (state, market), steps = lax.scan(advance, (state, market), quotes)
 
     def seen(quote, kept, mark, moved):
         """A step as it was; all steps at once, which costs little, where inside the scan it would not."""
@@ -405,4 +434,4 @@ def run(
         )
         return trace.look(then, at, moved, venue)
 
-    return state, running, market, jax.vmap(seen)(quotes, *steps)
+    return state, market, jax.vmap(seen)(quotes, *steps)

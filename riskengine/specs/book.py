@@ -112,7 +112,7 @@ def pack(
     packed = [_place(holdings, layout, rest_in_adl, dtype) for holdings in books]
     each = [Book(layout=layout, **fields) for fields, _, _ in packed]
     return (
-        jax.tree.map(lambda *leaves: jnp.stack(leaves), *each),
+        jax.tree.map(lambda *leaves: jnp.asarray(np.stack(leaves)), *each),
         [accounts for _, accounts, _ in packed],
         [positions for _, _, positions in packed],
     )

@@ -6,6 +6,7 @@ XLA's own reductions do not promise. Sums go up to float64 in `per_market` and `
 back down to the precision of the positions in `share`, and nowhere else.
 """
 
+import jax
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, Shaped
@@ -15,6 +16,7 @@ from riskengine.specs.book import FEW, Book
 DOUBLE = jnp.float64
 
 
+@jax.jit  # traced once for every shape, not for every sum
 def tree(x: Shaped[Array, "n *rest"]) -> Shaped[Array, "*rest"]:
     """Sum over the first axis, eight blocks at a time, in an order that only its length decides.
 

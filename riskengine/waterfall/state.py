@@ -160,3 +160,10 @@ def merge(first, second, book: Book, venue: Venue) -> Float[Array, " flows"]:
         for field in dataclasses.fields(Flows)
     ]
     return jnp.where(np.concatenate(larger), jnp.maximum(first, second), first + second)
+
+
+def combined(steps: Flows) -> Flows:
+    """What all steps moved together, from flows with a leading axis of steps."""
+    together = {"sum": ledger.tree, "max": lambda x: jnp.max(x, axis=0)}
+    fields = dataclasses.fields(Flows)
+    return Flows(**{f.name: together[f.metadata["merge"]](getattr(steps, f.name)) for f in fields})

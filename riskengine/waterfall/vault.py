@@ -111,7 +111,6 @@ def _write_off(before: State, state: State, market: Market, book: Book, venue: V
     def nobody(before, state, market, book, venue):
         return state.cash, state.debt, jnp.zeros((), ledger.DOUBLE)
 
-    flat = ledger.per_account(jnp.abs(state.size), book) == 0
-    some = jnp.any(flat & (state.cash < 0) & (state.cash != before.cash))
+    some = jnp.any((state.cash < 0) & (state.cash != before.cash))
     cash, debt, written_off = lax.cond(some, owing, nobody, before, state, market, book, venue)
     return dataclasses.replace(state, cash=cash, debt=debt), written_off

@@ -125,13 +125,13 @@ def test_what_a_sample_cannot_carry_is_said(answered):
 
 def test_accounts_count_what_the_hits_count(found, answered):
     people, hits = pd.DataFrame(answered.people.accounts), found.fund.hits
-    assert people["deleveraged"].sum() == len(hits["path"])
+    assert people["deleveraged"].sum() == len(hits["row"])
     assert people["adl_loss"].sum() == pytest.approx(hits["adl_loss"].sum())
     assert people["liquidated_without_limit"].sum() == found.results.liquidated.sum()
     some = people[people["deleveraged"] > 0].iloc[0]
     names = found.question.account_names
     mine = [
-        i for i, (p, a) in enumerate(zip(hits["path"], hits["account"], strict=True))
+        i for i, (p, a) in enumerate(zip(hits["row"], hits["account"], strict=True))
         if p % 2 == some["book"] and names[p % 2][a] == some["account"]
     ]  # fmt: skip
     assert len(mine) == some["deleveraged"]

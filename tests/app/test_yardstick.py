@@ -46,7 +46,7 @@ def engine():
         book = margin.attach(book, venue)
 
         def path(quotes):
-            state, _, _, steps = simulate.run(quotes, book, venue, order_book)
+            state, _, steps = simulate.run(quotes, book, venue, order_book)
             return state, steps.mark, trace.flows(steps, book, venue).adl_size
 
         return jax.vmap(path)(quotes)

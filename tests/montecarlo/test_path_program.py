@@ -325,9 +325,8 @@ def test_levels_divide_the_paths(unlimited):
 def _one(quotes, book, venue, order_book):
     """A path's metrics."""
     book = margin.attach(book, venue)
-    state, running, market, steps = simulate.run(quotes, book, venue, order_book)
-    later = metrics.look_ahead(quotes.dt)
-    return metrics.finish(running, state, market, steps, later, book, venue, 1e-12)
+    state, market, steps = simulate.run(quotes, book, venue, order_book)
+    return metrics.finish(state, market, steps, quotes.dt, book, venue, 1e-12)
 
 
 def _quotes(key, path, book, venue, scenario, simulation):

@@ -171,9 +171,8 @@ def deleveraged(winners=None, **rules) -> Closed:
 def program():
     def run(quotes, book, venue, order_book):
         book = margin.attach(book, venue)
-        state, running, market, steps = simulate.run(quotes, book, venue, order_book)
-        later = metrics.look_ahead(quotes.dt)
-        return metrics.finish(running, state, market, steps, later, book, venue, 1e-12), state
+        state, market, steps = simulate.run(quotes, book, venue, order_book)
+        return metrics.finish(state, market, steps, quotes.dt, book, venue, 1e-12), state
 
     return compiled(run)
 
