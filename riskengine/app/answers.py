@@ -7,6 +7,7 @@ import numpy as np
 
 from riskengine.app import cohorts, stress
 from riskengine.app import study as study_
+from riskengine.app.build import Question
 from riskengine.app.cohorts import People
 from riskengine.app.config import Config
 from riskengine.app.stress import Stress
@@ -16,6 +17,7 @@ from riskengine.calibration.target import Target
 from riskengine.errors import printable
 from riskengine.montecarlo import estimators
 from riskengine.montecarlo.estimators import Estimate, Sample
+from riskengine.montecarlo.metrics import LATER
 from riskengine.montecarlo.simulate import Results
 
 POINTS = 121  # of the curves
@@ -45,7 +47,8 @@ def answer(study: Study, config: Config) -> Answers:
     sample = Sample(results.book, config.simulation.confidence, random_books)
     at_fund = Sample(study.fund.book, config.simulation.confidence, random_books)
     estimates = probabilities(study, sample, at_fund)
-    estimates += losses(study.fund, at_fund, study.capital) + accounts(study, at_fund)
+    later = losses(study.fund, at_fund, study.capital)
+    estimates += [_at_the_end(e, question) for e in later] + accounts(study, at_fund)
     estimates += needs(study, sample)
     stressed = stress.stressed(study, config.simulation.confidence)
     found = None
@@ -160,6 +163,14 @@ def losses(results: Results, sample: Sample, capital: float) -> list[Estimate]:
     for name in ("liquidated_long", "liquidated_short", "takeover"):
         found.append(estimators.mean(name, results[name], sample, "USD"))
     return found
+
+
+def _at_the_end(e: Estimate, question: Question) -> Estimate:
+    """Say where a later price is the run's last one, because the run is shorter than that."""
+    horizon, after = float(question.simulation.dt.sum()), e.name.rpartition("_")[2]
+    if horizon > LATER.get(after, 0.0):
+        return e
+    return e.noted(f"the run ends after {horizon / 60:.3g} min: at the price there", last=True)
 
 
 def accounts(study: Study, sample: Sample) -> list[Estimate]:

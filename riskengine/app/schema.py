@@ -49,6 +49,9 @@ def find(name: str) -> Key | None:
     return found
 
 
+EXPERIMENT = "experiment"  # a group of files that sets keys of others, and no key itself
+
+
 def keys(kind: Any = Config, prefix: str = "") -> Iterator[tuple[str, dataclasses.Field[Any]]]:
     """Every field of the schema with its full name; entries of tables are not in the schema."""
     for entry in dataclasses.fields(kind):
@@ -59,7 +62,7 @@ def keys(kind: Any = Config, prefix: str = "") -> Iterator[tuple[str, dataclasse
 
 def no_such_key(name: str, value: str = "") -> InputError:
     """Names the keys that look most like the one that does not exist."""
-    near = list(dict.fromkeys(_siblings(name) + _alike(name)))[:2]
+    near = (_siblings(name) or list(dict.fromkeys(_alike(name))))[:2]
     hint = f"; did you mean {' or '.join(near)}?" if near else ""
     return InputError(printable(name, 60), f"is not a key of the schema{hint}", value or None)
 
@@ -74,10 +77,10 @@ def _siblings(name: str) -> list[str]:
         kind = typing.get_args(kind)[0]
     if not dataclasses.is_dataclass(kind):
         return []
-    there = [f.name for f in dataclasses.fields(kind)]
+    there = [f.name for f in dataclasses.fields(kind)] + ([] if wrong else [EXPERIMENT])
     near = difflib.get_close_matches(parts[wrong], there, n=1, cutoff=0.6)
     tried = (".".join([*parts[:wrong], word, *parts[wrong + 1 :]]) for word in near)
-    return [key for key in tried if find(key)]
+    return [key for key in tried if find(key) or key == EXPERIMENT]
 
 
 def _alike(name: str) -> list[str]:

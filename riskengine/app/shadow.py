@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from riskengine import reference
@@ -97,9 +98,8 @@ def _quotes(question: Question, path: int, batch: int | None) -> Quote:
         question.key, question.books, question.venue, question.scenario, question.simulation,
         [path], batch=batch,
     )  # fmt: skip
-    return Quote(
-        index=seen["index"][0], depth=seen["depth"][0], dt=jax.device_get(question.simulation.dt)
-    )
+    index, depth = jnp.asarray(seen["index"][0]), jnp.asarray(seen["depth"][0])
+    return jax.device_get(Quote(index=index, depth=depth, dt=question.simulation.dt))
 
 
 def _difference(name: str, fast: float, slow: float, gross: float) -> float:

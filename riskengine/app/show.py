@@ -4,7 +4,7 @@ import contextlib
 import io
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TextIO
 
@@ -109,31 +109,34 @@ class Screen:
         """The answer, then what it rests on."""
         self.say(colour.paint(answers.sentence, colour.BOLD, self.out))
         self.say("")
-        self._table(answers)
+        found = [row(e) for e in answers.estimates if e.name in SHOWN]
+        self.table(COLUMNS, found, left=("note",))
         for line in summary(study, answers, second, facts):
             self.say(line)
         self.say(f"the report: {folder / 'report.html'}")
 
-    def _table(self, answers: Answers) -> None:
+    def table(self, columns: Sequence[str], rows: Sequence[Sequence[str]], left=()) -> None:
+        """Cells under their columns, the first one to the left as those in `left`."""
         from rich import box
         from rich.console import Console
         from rich.table import Table
         from rich.text import Text
 
         table = Table(box=box.SIMPLE, pad_edge=False)
-        for name in ("estimate", "value", "interval", "hits", "n", "note"):
-            text = name in ("estimate", "note")
+        for name in columns:
+            text = name in (columns[0], *left)
             table.add_column(name, justify="left" if text else "right", overflow="fold")
-        for e in answers.estimates:
-            if e.name in SHOWN:
-                table.add_row(*(Text(cell) for cell in row(e)))
+        for cells in rows:
+            table.add_row(*map(Text, cells))
         drawn, terminal = io.StringIO(), self.out.isatty()  # `say` knows what the stream can carry
-        width = None if terminal else 132
+        width = None if terminal else WIDTH
         console = Console(file=drawn, width=width, force_terminal=terminal, highlight=False)
         console.print(table)
         self.say(drawn.getvalue().rstrip("\n"))
 
 
+WIDTH = 160  # letters of a table that goes into a file or a pipe
+COLUMNS = ("estimate", "value", "interval", "hits", "n", "note")
 SHOWN = (
     "adl_probability", "depletion_probability", "unfunded_probability", "fund_target",
     "fund_target_depletion", "expected_haircut", "expected_pnl_haircut", "haircut_p99",

@@ -52,6 +52,18 @@ def to_csv(columns: dict[str, np.ndarray]) -> str:
     return text.getvalue()
 
 
+def write_beside(folder: Path, name: str, columns: dict[str, np.ndarray]) -> Path:
+    """Write a table about several runs into the folder that holds them.
+
+    The file is named after its first two columns, so what is asked again takes its place.
+    """
+    first = [column.tolist() for column in list(columns.values())[:2]]
+    path, content = folder / f"{name}_{_sha256(canonical(first))[:12]}.csv", to_csv(columns)
+    with files.storing(path, len(content)), files.replacing(SYSTEM, path) as partial:
+        SYSTEM.write(partial, _encoded(content))
+    return path
+
+
 def now() -> datetime:
     """The only clock that reaches a file; durations come from a counter that never jumps."""
     return datetime.now(UTC)

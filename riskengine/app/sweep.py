@@ -1,14 +1,20 @@
 """Many configurations, one after the other in this process or on a hydra launcher."""
 
+import os
 import shlex
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
-from riskengine.app import configure
+import numpy as np
+
+from riskengine.app import configure, store
+from riskengine.app.answers import usd
 from riskengine.app.config import Config
 from riskengine.app.fields import choose
 from riskengine.app.overrides import is_launcher
+from riskengine.app.run import Outcome
 from riskengine.app.run import run as run_one
 from riskengine.app.show import Screen
 
@@ -18,26 +24,55 @@ def run(jobs: Sequence[list[str]], configs: Sequence[Config], overrides: Sequenc
     launcher = [o for o in overrides if is_launcher(o)]
     if launcher:
         return _launched(launcher, jobs, configs)
-    screen, rows = Screen(), []
+    screen, found = Screen(), []
     for number, (job, config) in enumerate(zip(jobs, configs, strict=True)):
         screen.note(f"job {number + 1} of {len(jobs)}: {' '.join(job)}")
-        rows.append(run_one(config, screen, shlex.join(["riskengine", *job])).headline)
-    _table(screen, jobs, rows)
+        found.append(run_one(config, screen, shlex.join(["riskengine", *job])))
+    varied = _varied(jobs)
+    screen.say("")
+    screen.table(
+        ("job", *SHOWN.values(), "run"), [_row(*each) for each in zip(varied, found, strict=True)]
+    )
+    screen.say(f"the sweep as a table: {_written(varied, found)}")
     return 0
 
 
-def _table(screen: Screen, jobs: Sequence[list[str]], rows: list[dict[str, Any]]) -> None:
-    screen.say("")
-    for job, found in zip(jobs, rows, strict=True):
-        parts = [f"{name} {_plain(found.get(name))} [{_plain(found.get(name + '_low'))}, "
-                 f"{_plain(found.get(name + '_high'))}]"
-                 for name in ("adl_probability", "depletion_probability", "fund_target")
-                 if name in found]  # fmt: skip
-        screen.say(f"{' '.join(job)}: {'; '.join(parts)}")
+SHOWN = {
+    "adl_probability": "P(ADL)", "depletion_probability": "P(fund runs dry)",
+    "unfunded_probability": "P(unfunded loss)", "fund_target": "fund target",
+}  # fmt: skip
 
 
-def _plain(x: Any) -> str:
-    return "–" if x is None else f"{x:.4g}"
+def _varied(jobs: Sequence[list[str]]) -> list[str]:
+    """What each job has that not every job has; all of it where the jobs are alike."""
+    shared = set(jobs[0]).intersection(*jobs)
+    return [" ".join(o for o in job if o not in shared or len(jobs) == 1) for job in jobs]
+
+
+def _row(job: str, found: Outcome) -> list[str]:
+    """A job's headline numbers, each with its interval, and where the run lies."""
+    return [job, *(_cell(found.headline, name) for name in SHOWN), found.folder.name]
+
+
+def _cell(headline: dict[str, Any], name: str) -> str:
+    value, low, high = (headline.get(f"{name}{part}") for part in ("", "_low", "_high"))
+    if value is None:
+        return "–"
+    if name == "fund_target":
+        return f"{usd(value)} ({usd(low)} to {'unbounded' if high is None else usd(high)})"
+    return f"{100 * value:.3g} % ({100 * (low or 0.0):.3g}–{100 * (high or 1.0):.3g} %)"
+
+
+def _written(varied: list[str], found: Sequence[Outcome]) -> Path:
+    """The same numbers, unrounded, beside the runs; the same sweep finds its file again."""
+    folders = [str(outcome.folder) for outcome in found]
+    names = list(dict.fromkeys(name for outcome in found for name in outcome.headline))
+    columns = {"job": np.asarray(varied, object), "run": np.asarray(folders, object)}
+    for name in names:
+        numbers = [outcome.headline.get(name) for outcome in found]
+        columns[name] = np.asarray([np.nan if x is None else x for x in numbers], float)
+    place = Path(os.path.commonpath([outcome.folder.parent for outcome in found]))
+    return store.write_beside(place, "sweep", columns)
 
 
 def _launched(launcher: Sequence[str], jobs: Sequence[list[str]], configs: Sequence[Config]) -> int:

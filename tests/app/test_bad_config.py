@@ -198,6 +198,7 @@ BAD: dict[str, tuple[list[str], tuple[str, ...]]] = {
     "venue path": (["venue=../book/file"], ("venue", "binance, hyperliquid", "../book/file")),
     "venue absolute": (["venue=/etc/passwd"], ("venue", "binance", "/etc/passwd")),
     "group unknown": (["venues=binance"], ("venues", "did you mean venue?")),
+    "experiment misspelt": (["experimnt=small"], ("experimnt", "did you mean experiment?")),
     "group elsewhere": (["book@venue=synthetic"], ("must not name a package",)),
     "experiment unknown": (["experiment=nosuch"], ("experiment", "october_2025", "nosuch")),
     "no experiment": (["~experiment"], (G, "at least one phase")),

@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import yaml
 from commands import PROJECT, SMALL, Said, Worker, environment
@@ -394,10 +395,13 @@ def sweep(worker, first, place) -> Said:
 def test_a_sweep_compiles_once(sweep, place):
     said = sweep
     assert said.code == 0 and said.compiled == 0
-    rows = said.out.rstrip().splitlines()[-2:]
-    for row, fund in zip(rows, ("0.05", "0.5"), strict=True):
-        assert f"venue.fund_pct={fund}: " in row
-        assert "adl_probability 0." in row and "fund_target" in row and "[" in row
+    *_, less, more, _, where = said.out.rstrip().splitlines()
+    for row, fund in ((less, "0.05"), (more, "0.5")):
+        assert row.split()[0] == f"venue.fund_pct={fund}" and row.count("%") == 6
+    table = pd.read_csv(where.partition(": ")[2])
+    assert table["job"].tolist() == ["venue.fund_pct=0.05", "venue.fund_pct=0.5"]
+    assert (table["adl_probability_low"] < table["adl_probability"]).all()
+    assert all((Path(run) / "report.html").exists() for run in table["run"])
     found = {}
     for path in (place / "runs" / "sweep").glob("*/manifest.json"):
         document = json.loads(path.read_text())

@@ -120,6 +120,13 @@ def test_what_a_sample_cannot_carry_is_said(answered):
         assert words.value(e) == "not known" and e.note
 
 
+def test_a_price_later_than_the_run_is_said_to_be_its_last(asked, answered):
+    horizon = float(asked.specs.simulation.dt.sum())
+    for name, after in (("5min", 300.0), ("60min", 3600.0), ("horizon", 0.0)):
+        for e in (answered[f"haircut_{name}"], answered[f"adl_loss_{name}"]):
+            assert ("the run ends after" in e.note) == (horizon <= after)
+
+
 # Accounts and cohorts
 
 
