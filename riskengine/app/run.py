@@ -30,7 +30,7 @@ from riskengine.app.config import Config
 from riskengine.app.shadow import Shadow
 from riskengine.app.show import Screen
 from riskengine.app.study import Study
-from riskengine.montecarlo.simulate import Results
+from riskengine.montecarlo.simulate import Results, batch_size
 from riskengine.specs.scenario import Ladder
 
 NOT_IN_KEY = ("runs", "name")  # where a run lies, not what it is
@@ -133,7 +133,7 @@ def simulate(
     asked, kept, seconds = config.simulation, {}, 0.0
     for shard in folder.load_shards():
         kept[shard.first, shard.count] = shard.arrays
-    size = study.shard_size(question, study.batch_size(asked.batch))
+    size = study.shard_size(question, batch_size(asked.batch))
     parts, done = [], 0
     with screen.progress(asked) as progress:
         for paths in study.shards(asked.paths, size):

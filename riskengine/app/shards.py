@@ -16,7 +16,7 @@ import numpy as np
 from riskengine.app.files import PARTIAL, SYSTEM, Files, canonical
 from riskengine.errors import printable
 
-SCHEMA = 1
+SCHEMA = 2
 PREFIX = "shard-"
 
 

@@ -1,7 +1,7 @@
 """The runs that answer a question: without a limit, at the venue's fund, at levels of F, at dt/2."""
 
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import jax
@@ -14,8 +14,6 @@ from riskengine.app.replays import Replays
 from riskengine.calibration import target
 from riskengine.montecarlo import metrics
 from riskengine.montecarlo.simulate import (
-    CPU_BATCH,
-    GPU_BATCH,
     Results,
     halved,
     simulate,
@@ -67,14 +65,15 @@ def complete(
     question: Question, results: Results, asked: SimulationConfig, progress: Progress | None = None
 ) -> Study:
     """All the runs that follow once every path is known without a limit."""
-    capital, batch = float(question.venue.capital), asked.batch
-    first = np.arange(min(asked.fund_paths, len(results)))
-    fund = at_fund(question, results, capital, first, batch, progress)
+    own, batch = float(question.venue.capital), asked.batch
+    others = target.levels(results["adl_required_fund"], own) if asked.level_paths else []
+    counts = dict.fromkeys(map(float, others), asked.level_paths) | {own: asked.fund_paths}
+    found = at_funds(question, results, counts, batch, progress)
     return Study(
         question=question,
         results=results,
-        fund=fund,
-        levels=at_levels(question, results, fund, asked.level_paths, batch, progress),
+        fund=found[own],
+        levels=found if len(others) else {},
         refined=refined(question, results, asked.refine_paths, batch, progress),
         safe=without_largest(question, results, asked.largest_paths, batch, progress),
         replays=replays.replay(
@@ -133,43 +132,26 @@ def seldom(paths: int) -> float:
     return max(0.05, RELIABLE / paths)
 
 
-def batch_size(batch: int | None) -> int:
-    """Paths per device and call."""
-    return batch or (CPU_BATCH if jax.default_backend() == "cpu" else GPU_BATCH)
-
-
-def at_fund(
-    question: Question, results: Results, capital: float, rows: np.ndarray, batch=None,
+def at_funds(
+    question: Question, results: Results, counts: dict[float, int], batch=None,
     progress: Progress | None = None,
-) -> Results:  # fmt: skip
-    """The paths at `rows`, at a fund of `capital`."""
-    each = _at_capitals(
-        question, results.some(rows), [capital], batch, progress, "at the venue's fund"
-    )
-    return each[0]
-
-
-def _at_capitals(
-    question: Question, first: Results, capitals: Sequence[float], batch, progress, what: str
-) -> list[Results]:
-    """Paths known without a limit, at each of several funds.
+) -> dict[float, Results]:  # fmt: skip
+    """For every fund, the first paths at it: so many as `counts` says.
 
     Until the first rule that reads the fund binds a path does not depend on it, so only paths on
     which one does are simulated again: those of all funds together.
     """
-    again = [np.flatnonzero(bound(first, capital)) for capital in capitals]
-    merged = [first.replaced(_unbound(first)) for _ in capitals]
-    rows = np.concatenate(again)
-    if not len(rows):
+    first = {f: results.some(np.arange(min(n, len(results)))) for f, n in counts.items()}
+    again = {f: np.flatnonzero(bound(known, f)) for f, known in first.items()}
+    merged = {f: known.replaced(_unbound(known)) for f, known in first.items()}
+    lengths = [len(rows) for rows in again.values()]
+    if not sum(lengths):
         return merged
-    each = np.repeat(np.asarray(capitals, float), [len(mine) for mine in again])
-    found = _simulate(question, first.path[rows], batch, progress, what, each)
-    ends = np.cumsum([len(mine) for mine in again])
-    parts = [np.arange(end - len(mine), end) for end, mine in zip(ends, again, strict=True)]
-    return [
-        one.updated(mine, found.some(part))
-        for one, mine, part in zip(merged, again, parts, strict=True)
-    ]
+    paths = np.concatenate([first[f].path[rows] for f, rows in again.items()])
+    capital = np.repeat(np.asarray(list(counts), float), lengths)
+    found = _simulate(question, paths, batch, progress, "at the venue's and other funds", capital)
+    parts = zip(merged, np.split(np.arange(len(found)), np.cumsum(lengths)[:-1]), strict=True)
+    return {f: merged[f].updated(again[f], found.some(part)) for f, part in parts}
 
 
 def _unbound(results: Results) -> dict[str, np.ndarray]:
@@ -179,24 +161,6 @@ def _unbound(results: Results) -> dict[str, np.ndarray]:
     return dict.fromkeys(NEVER, never) | {
         "depleted": no, "intervened": no, "excess_draw": np.zeros(len(results)),
     }  # fmt: skip
-
-
-def at_levels(
-    question: Question, results: Results, fund: Results, count: int, batch=None,
-    progress: Progress | None = None,
-) -> dict[float, Results]:  # fmt: skip
-    """About `count` paths at each of the levels of F: what happens after the first intervention.
-
-    At the venue's own capital these are the paths of `fund`, which ran there already.
-    """
-    rows = few(question, results, count)
-    if not len(rows):
-        return {}
-    own = float(question.venue.capital)
-    levels = [float(f) for f in target.levels(results["adl_required_fund"], own)]
-    others = [f for f in levels if f != own]
-    found = _at_capitals(question, results.some(rows), others, batch, progress, "at levels of F")
-    return {own: fund} | dict(zip(others, found, strict=True))
 
 
 def refined(

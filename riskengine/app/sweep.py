@@ -1,6 +1,5 @@
 """Many configurations, one after the other in this process or on a hydra launcher."""
 
-import os
 import shlex
 import sys
 from collections.abc import Sequence
@@ -46,7 +45,8 @@ SHOWN = {
 def _varied(jobs: Sequence[list[str]]) -> list[str]:
     """What each job has that not every job has; all of it where the jobs are alike."""
     shared = set(jobs[0]).intersection(*jobs)
-    return [" ".join(o for o in job if o not in shared or len(jobs) == 1) for job in jobs]
+    alike = all(set(job) == shared for job in jobs)
+    return [" ".join(o for o in job if o not in shared or alike) for job in jobs]
 
 
 def _row(job: str, found: Outcome) -> list[str]:
@@ -56,23 +56,26 @@ def _row(job: str, found: Outcome) -> list[str]:
 
 def _cell(headline: dict[str, Any], name: str) -> str:
     value, low, high = (headline.get(f"{name}{part}") for part in ("", "_low", "_high"))
+    show = usd if name == "fund_target" else _percent
     if value is None:
-        return "–"
-    if name == "fund_target":
-        return f"{usd(value)} ({usd(low)} to {'unbounded' if high is None else usd(high)})"
-    return f"{100 * value:.3g} % ({100 * (low or 0.0):.3g}–{100 * (high or 1.0):.3g} %)"
+        return "–" if low is None else f"at least {show(low)}"
+    ends = " to ".join("unbounded" if x is None else show(x) for x in (low, high))
+    return f"{show(value)} ({ends})"
+
+
+def _percent(x: float) -> str:
+    return f"{100 * x:.3g} %"
 
 
 def _written(varied: list[str], found: Sequence[Outcome]) -> Path:
-    """The same numbers, unrounded, beside the runs; the same sweep finds its file again."""
+    """The same numbers, unrounded, beside the first run; the same sweep finds its file again."""
     folders = [str(outcome.folder) for outcome in found]
     names = list(dict.fromkeys(name for outcome in found for name in outcome.headline))
     columns = {"job": np.asarray(varied, object), "run": np.asarray(folders, object)}
     for name in names:
         numbers = [outcome.headline.get(name) for outcome in found]
         columns[name] = np.asarray([np.nan if x is None else x for x in numbers], float)
-    place = Path(os.path.commonpath([outcome.folder.parent for outcome in found]))
-    return store.write_beside(place, "sweep", columns)
+    return store.write_beside(found[0].folder.parent, "sweep", columns)
 
 
 def _launched(launcher: Sequence[str], jobs: Sequence[list[str]], configs: Sequence[Config]) -> int:

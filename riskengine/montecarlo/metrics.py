@@ -113,7 +113,6 @@ def finish(
     owed = -state.unfunded_cash - size_value + ledger.tree(shortfall)
     finite = jnp.isfinite(ledger.total(state.cash)) & jnp.isfinite(ledger.total(state.size))
     leak = ~(moved.cash_residual <= bar), ~(moved.size_residual <= bar)
-    closed = traces.flows(trace, book, venue).adl_size
     move = index_move(trace.index, book.totals.open_interest)
     flags = jnp.where(finite, 0, NOT_FINITE)
     flags = flags | jnp.where(jnp.all(trace.mark > 0), 0, PRICE_NOT_POSITIVE)
@@ -148,7 +147,7 @@ def finish(
         adl_loss_mark=moved.adl_loss_mark,
         adl_loss_index=moved.adl_loss_index,
         **{
-            f"adl_loss_{n}": ledger.total(closed * trace.mark[look]) - moved.adl_paid
+            f"adl_loss_{n}": ledger.total(steps.adl_size * trace.mark[look]) - moved.adl_paid
             for n, look in look_ahead(time).items()
         },
         adl_equity=equity,
@@ -179,15 +178,16 @@ def required(need: Float[Array, "*steps pools"], venue: Venue) -> Float[Array, "
     return jnp.max(jnp.maximum(each, 0.0), axis=-1)
 
 
-def _intervention(steps: Flows, time, venue: Venue):
+def _intervention(
+    steps: Flows, time: Float[Array, " steps"], venue: Venue
+) -> tuple[Float[Array, ""], Float[Array, ""]]:
     """Capital with which no rule binds and nobody is deleveraged, and when either first happened.
 
     Where an account is deleveraged before any rule has bound, no capital would have helped it.
     """
     rules, hit = required(steps.need_rules, venue), steps.account_adl > 0
     first_hit, first_bound = _first(hit, time), _first(rules > venue.capital, time)
-    helpless = jnp.any(hit) & (first_hit < first_bound)
-    needed = jnp.where(helpless, jnp.inf, jnp.max(rules))
+    needed = jnp.where(first_hit < first_bound, jnp.inf, jnp.max(rules))
     when = jnp.where(needed > venue.capital, jnp.minimum(first_hit, first_bound), jnp.inf)
     return needed, when
 

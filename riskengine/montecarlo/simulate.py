@@ -115,7 +115,7 @@ class Results:
         )
 
     def some(self, rows: np.ndarray) -> "Results":
-        """A part of the paths; how often accounts were liquidated is not known for a part."""
+        """A part of the paths; how often accounts were liquidated is not known for a part: −1."""
         place = np.full(len(self), -1)
         place[rows] = np.arange(len(place[rows]))
         hits = self.hits | {"row": place[self.hits["row"]]}
@@ -125,6 +125,8 @@ class Results:
             book=self.book[rows],
             metrics={n: x[rows] for n, x in self.metrics.items()},
             hits={n: x[hits["row"] >= 0] for n, x in hits.items()},
+            liquidated=np.full_like(self.liquidated, -1),
+            seconds=self.seconds * len(place[rows]) / max(len(self), 1),
         )
 
     def replaced(self, metrics: dict[str, np.ndarray]) -> "Results":
@@ -132,7 +134,7 @@ class Results:
         return dataclasses.replace(self, metrics=self.metrics | metrics)
 
     def updated(self, rows: np.ndarray, by: "Results") -> "Results":
-        """Paths at `rows` as they are in `by`, the others as they are."""
+        """Paths at `rows` as they are in `by`, the others as they are; as for a part of them."""
         columns = {name: x.copy() for name, x in self.metrics.items()}
         for name, column in columns.items():
             column[rows] = by[name]
@@ -143,7 +145,7 @@ class Results:
             self,
             metrics=columns,
             hits=_sorted(hits),
-            liquidated=by.liquidated,
+            liquidated=np.full_like(self.liquidated, -1),
             seconds=self.seconds + by.seconds,
         )
 
@@ -172,6 +174,11 @@ R = TypeVar("R")
 def _sorted(hits: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     order = np.lexsort([hits["account"], hits["row"]])
     return {name: values[order] for name, values in hits.items()}
+
+
+def batch_size(asked: int | None) -> int:
+    """Paths per device and call."""
+    return asked or (CPU_BATCH if jax.default_backend() == "cpu" else GPU_BATCH)
 
 
 Progress = Callable[[int, int], None]  # paths done, paths in all
@@ -230,7 +237,7 @@ def traces(
     found: dict[str, np.ndarray] = {}
     for _, rows, some, (_, _, steps) in asked.batches(key, (books, venue, scenario, simulation)):
         for field in dataclasses.fields(steps):
-            values = np.asarray(getattr(steps, field.name))[some]
+            values = np.asarray(getattr(steps, field.name)[np.flatnonzero(some)])
             if field.name not in found:
                 found[field.name] = np.empty((len(paths), *values.shape[1:]), values.dtype)
             found[field.name][rows] = values
@@ -253,9 +260,8 @@ class _Asked:
         capital = np.broadcast_to(np.asarray(capital, float), paths.shape)
         if paths.size and not (0 <= paths.min() and paths.max() < 2**32):
             raise ValueError(f"path ids must lie in [0, 2**32), got {paths.min()} to {paths.max()}")
-        default = CPU_BATCH if devices[0].platform == "cpu" else GPU_BATCH
         count = int(jax.tree.leaves(books)[0].shape[0])
-        return cls(paths, capital, count, batch or default, devices)
+        return cls(paths, capital, count, batch_size(batch), devices)
 
     def batches(self, key, rest: tuple) -> Iterator[tuple[int, np.ndarray, np.ndarray, tuple]]:
         """What the program gives for a few paths of one book, and for the next ones.

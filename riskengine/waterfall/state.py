@@ -133,7 +133,7 @@ def flows(book: Book, venue: Venue, **moved: Shaped[Array, "..."]) -> Flows:
 
 
 def vector(moved: Flows) -> Float[Array, " flows"]:
-    """Flows as one vector: what a scan carries and adds up."""
+    """Flows as one vector, which the stages of a step add up."""
     return jnp.concatenate([x.reshape(-1) for x in jax.tree.leaves(moved)])
 
 

@@ -9,7 +9,7 @@ import pytest
 from commands import PROJECT, SMALL
 
 import riskengine
-from riskengine.app import cohorts, configure, doctor, report, stress, study, tables, words
+from riskengine.app import build, cohorts, configure, doctor, report, stress, study, tables, words
 from riskengine.app.show import Screen
 from riskengine.montecarlo import estimators, simulate
 from riskengine.specs.book import MAKER, TRADER, Holdings
@@ -125,6 +125,35 @@ def test_a_price_later_than_the_run_is_said_to_be_its_last(asked, answered):
     for name, after in (("5min", 300.0), ("60min", 3600.0), ("horizon", 0.0)):
         for e in (answered[f"haircut_{name}"], answered[f"adl_loss_{name}"]):
             assert ("the run ends after" in e.note) == (horizon <= after)
+
+
+def test_paths_at_several_funds_are_those_at_each(found, asked):
+    """All funds share batches; each path is what it is alone at its fund."""
+    changed = 0
+    for capital, together in found.levels.items():
+        one = build.with_fund(asked.specs, capital)
+        alone = simulate.simulate(
+            one.key, one.books, one.venue, one.scenario, one.simulation, together.path
+        )  # fmt: skip
+        changed += int(study.bound(found.results.some(np.arange(len(together))), capital).sum())
+        for name in (
+            "intervened",
+            "depleted",
+            "unfunded",
+            "adl_loss_mark",
+            "fund_draw",
+            "bad_debt",
+        ):
+            assert np.array_equal(together[name], alone[name], equal_nan=True), (capital, name)
+        for name, values in alone.hits.items():
+            assert np.array_equal(together.hits[name], values), (capital, name)
+    assert len(found.levels) > 2 and changed > len(found.levels)
+
+
+def test_a_fund_without_end_binds_nowhere(found, asked):
+    (one,) = study.at_funds(asked.specs, found.results, {np.inf: 8}).values()
+    assert len(one) == 8 and not one["depleted"].any() and not one["intervened"].any()
+    assert np.array_equal(one["required_fund"], found.results["required_fund"][:8])
 
 
 # Accounts and cohorts
