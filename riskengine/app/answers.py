@@ -345,8 +345,8 @@ def at_levels(study: Study, config: Config, random_books: bool) -> dict[str, np.
 def _unfunded_at(results: Results, sample: Sample, intervened: Estimate) -> Estimate:
     """P(unfunded | F) = P(intervention | F), from all paths, × P(unfunded | intervention, F).
 
-    The paths that ran at a level are of few books; only the second factor rests on them. The limits
-    are the products of the limits.
+    Only few paths ran at a level; only the second factor rests on them. The limits are the products
+    of the limits.
     """
     name, hit, known = "unfunded_probability", results["unfunded"] > 0, results["intervened"]
     if not known.any() or (hit & ~known).any():
