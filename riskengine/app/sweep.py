@@ -58,7 +58,7 @@ def _cell(headline: dict[str, Any], name: str) -> str:
     value, low, high = (headline.get(f"{name}{part}") for part in ("", "_low", "_high"))
     show = usd if name == "fund_target" else _percent
     if value is None:
-        return "–" if low is None else f"at least {show(low)}"
+        return f"at least {show(low)}" if low else "–"
     ends = " to ".join("unbounded" if x is None else show(x) for x in (low, high))
     return f"{show(value)} ({ends})"
 

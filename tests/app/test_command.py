@@ -397,7 +397,7 @@ def test_a_sweep_compiles_once(sweep, place):
     assert said.code == 0 and said.compiled == 0
     *_, less, more, _, where = said.out.rstrip().splitlines()
     for row, fund in ((less, "0.05"), (more, "0.5")):
-        assert row.split()[0] == f"venue.fund_pct={fund}" and row.count("%") == 6
+        assert row.split()[0] == f"venue.fund_pct={fund}" and row.count("%") == 9
     table = pd.read_csv(where.partition(": ")[2])
     assert table["job"].tolist() == ["venue.fund_pct=0.05", "venue.fund_pct=0.5"]
     assert (table["adl_probability_low"] < table["adl_probability"]).all()
