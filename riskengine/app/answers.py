@@ -7,7 +7,6 @@ import numpy as np
 
 from riskengine.app import cohorts, stress
 from riskengine.app import study as study_
-from riskengine.app.build import Question
 from riskengine.app.cohorts import People
 from riskengine.app.config import Config
 from riskengine.app.stress import Stress
@@ -47,8 +46,8 @@ def answer(study: Study, config: Config) -> Answers:
     sample = Sample(results.book, config.simulation.confidence, random_books)
     at_fund = Sample(study.fund.book, config.simulation.confidence, random_books)
     estimates = probabilities(study, sample, at_fund)
-    later = losses(study.fund, at_fund, study.capital)
-    estimates += [_at_the_end(e, question) for e in later] + accounts(study, at_fund)
+    lost, horizon = losses(study.fund, at_fund, study.capital), float(question.simulation.dt.sum())
+    estimates += [_at_the_end(e, horizon) for e in lost] + accounts(study, at_fund)
     estimates += needs(study, sample)
     stressed = stress.stressed(study, config.simulation.confidence)
     found = None
@@ -165,10 +164,9 @@ def losses(results: Results, sample: Sample, capital: float) -> list[Estimate]:
     return found
 
 
-def _at_the_end(e: Estimate, question: Question) -> Estimate:
+def _at_the_end(e: Estimate, horizon: float) -> Estimate:
     """Say where a later price is the run's last one, because the run is shorter than that."""
-    horizon, after = float(question.simulation.dt.sum()), e.name.rpartition("_")[2]
-    if horizon > LATER.get(after, 0.0):
+    if horizon > LATER.get(e.name.rpartition("_")[2], 0.0):
         return e
     return e.noted(f"the run ends after {horizon / 60:.3g} min: at the price there", last=True)
 

@@ -12,7 +12,7 @@ from riskengine.errors import InputError, printable
 
 HERE = Path(__file__).resolve().parent.parent
 CONF = HERE / "conf" if (HERE / "conf").is_dir() else HERE.parent / "conf"
-GROUPS = ("venue", "book", "scenario", "experiment")
+GROUPS = ("venue", "book", "scenario", schema.EXPERIMENT)
 USAGE = "usage: riskengine [-m] [KEY=VALUE ...]"
 LENGTH_MAX, DEPTH_MAX, SWEEP_MAX = 100_000, 20, 10_000
 FORBIDDEN = re.compile(r"_target_|_partial_|_recursive_|_convert_|_args_")
@@ -144,11 +144,11 @@ def _known(override: Any) -> None:
     """A key of the schema. Entries of tables can be added and removed, the experiment removed."""
     name, adds = override.key_or_group, override.is_add() or override.is_force_add()
     key = schema.find(name)
-    if key is None and name != "experiment":
+    if key is None and name != schema.EXPERIMENT:
         raise schema.no_such_key(name, (override.input_line or "").partition("=")[2])
     if adds and not (key and key.entry):
         raise InputError(name, "is there already: set it without +", override.input_line)
-    if override.is_delete() and name != "experiment" and not (key and key.entry == name):
+    if override.is_delete() and name != schema.EXPERIMENT and not (key and key.entry == name):
         raise InputError(name, "cannot be removed", override.input_line)
 
 

@@ -130,7 +130,7 @@ def simulate(
     config: Config, question: Question, folder: store.RunFolder, screen: Screen
 ) -> tuple[Study, float]:
     """All runs of a study; shards that an earlier process left are used again."""
-    asked, kept, seconds = config.simulation, {}, 0.0
+    asked, kept = config.simulation, {}
     for shard in folder.load_shards():
         kept[shard.first, shard.count] = shard.arrays
     size = study.shard_size(question, batch_size(asked.batch))
@@ -147,8 +147,7 @@ def simulate(
             parts.append(part)
             done += len(paths)
         found = study.complete(question, Results.join(parts), asked, progress)
-    seconds = sum(part.seconds for part in parts)
-    return found, seconds
+    return found, sum(part.seconds for part in parts)
 
 
 def _after(progress, done: int, asked) -> study.Progress:

@@ -66,14 +66,14 @@ def complete(
 ) -> Study:
     """All the runs that follow once every path is known without a limit."""
     own, batch = float(question.venue.capital), asked.batch
-    others = target.levels(results["adl_required_fund"], own) if asked.level_paths else []
-    counts = dict.fromkeys(map(float, others), asked.level_paths) | {own: asked.fund_paths}
+    levels = target.levels(results["adl_required_fund"], own) if asked.level_paths else []
+    counts = dict.fromkeys(map(float, levels), asked.level_paths) | {own: asked.fund_paths}
     found = at_funds(question, results, counts, batch, progress)
     return Study(
         question=question,
         results=results,
         fund=found[own],
-        levels=found if len(others) else {},
+        levels=found if len(levels) else {},
         refined=refined(question, results, asked.refine_paths, batch, progress),
         safe=without_largest(question, results, asked.largest_paths, batch, progress),
         replays=replays.replay(

@@ -10,6 +10,7 @@ import numpy as np
 
 from riskengine.app import configure, store
 from riskengine.app.answers import usd
+from riskengine.app.canvas import percent
 from riskengine.app.config import Config
 from riskengine.app.fields import choose
 from riskengine.app.overrides import is_launcher
@@ -56,15 +57,11 @@ def _row(job: str, found: Outcome) -> list[str]:
 
 def _cell(headline: dict[str, Any], name: str) -> str:
     value, low, high = (headline.get(f"{name}{part}") for part in ("", "_low", "_high"))
-    show = usd if name == "fund_target" else _percent
+    show = usd if name == "fund_target" else percent
     if value is None:
         return f"at least {show(low)}" if low else "–"
     ends = " to ".join("unbounded" if x is None else show(x) for x in (low, high))
     return f"{show(value)} ({ends})"
-
-
-def _percent(x: float) -> str:
-    return f"{100 * x:.3g} %"
 
 
 def _written(varied: list[str], found: Sequence[Outcome]) -> Path:

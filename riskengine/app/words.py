@@ -1,6 +1,7 @@
 """What estimates are called where people read them."""
 
 from riskengine.app.answers import usd
+from riskengine.app.canvas import percent
 from riskengine.montecarlo.estimators import Estimate
 
 GROUPS: dict[str, dict[str, str]] = {
@@ -93,5 +94,5 @@ def amount(e: Estimate, x: float, digits: int = 3) -> str:
     if e.unit == "USD":
         return usd(x)
     if e.unit in ("probability", "fraction"):
-        return f"{100 * x:.3g} %"
+        return percent(x)
     return f"{x:.0f}" if e.unit == "paths" else f"{x:.{digits}g}"
