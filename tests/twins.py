@@ -14,11 +14,11 @@ from riskengine.waterfall import margin, pools, price, step
 
 TOLERANCE = 1e-9  # of gross cash; times and ratios: absolute, prices: relative to 1
 NUMBERS = ("street_cash", "fees", "unfunded_cash")
-PER_POOL = ("pool_size", "pool_cash", "pool_basis", "debt")
+PER_POOL = ("pool_size", "pool_cash", "pool_basis", "debt", "pool_peak", "owner_paid")
 PER_MARKET = ("street_size", "unfunded_size", "eaten")
 MONEY = (*PER_POOL, *PER_MARKET, *NUMBERS)
-RATIOS = ("shift", "basis", "mark_before")
-PER_ACCOUNT = ("cooldown", "entered")
+RATIOS = ("shift", "basis", "mark_before", "pool_on")
+PER_ACCOUNT = ("cooldown", "entered", "since")
 AMOUNTS = (
     "takeover", "unwound", "fees", "bad_debt", "fund_draw", "social_loss", "unmatched",
     "adl_loss_mark", "adl_loss_index", "naked_delta",
@@ -138,6 +138,7 @@ class World:
         plain = self.plain(state)
         seen = self.market(market)
         flows = reference.STAGES[name](plain, seen, self.plain_book, self.plain_venue)
+        reference.remember(plain, seen, self.plain_venue)
         needs = reference.needs(plain, seen, self.plain_book, self.plain_venue)
         return SimpleNamespace(state=plain, flows=flows, needs=needs)
 
@@ -162,7 +163,7 @@ class World:
             both = [getattr(plain, f"{name}_{side}") for side in ("long", "short")]
             pairs[name] = (getattr(flows, name), both, self.gross)
         due = np.where(np.isfinite(plain.exit), plain.loss, 0.0)
-        rules = np.max([plain.loss, plain.inventory, plain.queue], axis=0)
+        rules = np.max([plain.loss, plain.inventory, plain.rate, plain.queue], axis=0)
         for name, needs in (("cash", due), ("exit", plain.exit), ("rules", rules)):
             mine = np.maximum(getattr(flows, f"need_{name}"), 0.0)
             pairs[f"need_{name}"] = (mine, np.maximum(needs, 0.0), self.gross)

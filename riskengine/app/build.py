@@ -11,6 +11,7 @@ import numpy as np
 from riskengine.app import books, scenarios, validate
 from riskengine.app.books import OpenBook
 from riskengine.app.config import Config, VenueConfig
+from riskengine.app.config_venue import MarginConfig
 from riskengine.montecarlo import keys
 from riskengine.montecarlo.simulate import Simulation, grid
 from riskengine.specs.book import Book, open_interest
@@ -65,9 +66,7 @@ def build(config: Config) -> Question:
     prices = scenarios.prices(config, opened.markets, seconds)
     scenario, opened = scenarios.build(config, opened, prices, seconds)
     packed, rows = books.packed(opened, config)
-    interest = float(
-        np.mean([open_interest(h, len(opened.markets)).sum() for h in opened.holdings])
-    )
+    interest = np.mean([open_interest(h, len(opened.markets)) for h in opened.holdings], axis=0)
     return Question(
         key=key,
         books=packed,
@@ -78,7 +77,7 @@ def build(config: Config) -> Question:
             seconds, jnp.asarray([keys.market_id(m) for m in opened.markets], jnp.uint32)
         ),
         opened=opened,
-        open_interest=interest,
+        open_interest=float(interest.sum()),
         prices=prices,
     )
 
@@ -91,9 +90,11 @@ def percent(x: float | None, otherwise: float = math.inf) -> jax.Array:
     return number(None if x is None else PCT * x, otherwise)
 
 
-def build_venue(config: VenueConfig, markets: tuple[str, ...], open_interest: float) -> Venue:
-    """A venue for a book with these markets and this open interest in USD."""
-    fund = config.fund_usd if config.fund_usd is not None else PCT * config.fund_pct * open_interest
+def build_venue(config: VenueConfig, markets: tuple[str, ...], interest: np.ndarray) -> Venue:
+    """A venue for a book with these markets and this open interest of each in USD."""
+    fund = config.fund_usd
+    if fund is None:
+        fund = PCT * config.fund_pct * float(interest.sum())
     liquidation, adl = config.liquidation, config.adl
     return Venue(
         capital=number(fund),
@@ -102,25 +103,46 @@ def build_venue(config: VenueConfig, markets: tuple[str, ...], open_interest: fl
         liquidation=Liquidation(
             below=percent(liquidation.below_pct),
             above=percent(liquidation.above_pct, -math.inf),
+            until=percent(liquidation.until_pct, 0.0),
             fraction=percent(liquidation.fraction_pct),
             fraction_above=number(liquidation.fraction_above_usd),
             cooldown=number(liquidation.cooldown_s),
             buffer=percent(liquidation.buffer_pct),
+            multiple=percent(liquidation.multiple_pct),
+            clip=number(liquidation.clip_s),
+            clip_least=number(liquidation.clip_min_usd),
+            clip_most=number(liquidation.clip_max_usd),
+            ramp=number(liquidation.ramp_s),
+            ramp_start=percent(liquidation.ramp_start_pct),
             dust=number(liquidation.dust_usd),
+            slack=percent(liquidation.limit_pct),
             fee=percent(liquidation.liquidation_fee_pct),
             fee_to_pool=percent(liquidation.fee_to_pool_pct),
             sizing=liquidation.sizing,
+            tiers_down=liquidation.tiers_down,
             limit=liquidation.limit,
-            bankrupt_orders=liquidation.bankrupt_orders,
+            execution=liquidation.execution,
+            backing=liquidation.backing,
             fee_cap=liquidation.fee_cap,
+            remembers=liquidation.until_pct is not None or liquidation.ramp_s > 0,
         ),
         takeover=Takeover(
             below=percent(config.takeover.below_pct),
             above=percent(config.takeover.above_pct, -math.inf),
+            gap=percent(config.takeover.gap_pct),
+            discount=percent(config.takeover.discount_pct),
+            penalty=percent(config.takeover.penalty_pct),
+            sizing=config.takeover.sizing,
+            price=config.takeover.price,
+            has_gap=config.takeover.gap_pct is not None,
         ),
-        pools=_pools(config, markets, open_interest),
+        pools=_pools(config, markets, interest),
         adl=Deleveraging(
             below=percent(adl.below_pct),
+            spread=percent(adl.spread_pct),
+            deviation=percent(adl.deviation_pct),
+            mark_share=percent(adl.mark_share_pct),
+            top=number(float(adl.top)),
             price=adl.price,
             pool_price=adl.pool_price,
             policy=adl.policy,
@@ -128,31 +150,68 @@ def build_venue(config: VenueConfig, markets: tuple[str, ...], open_interest: fl
             ranking=adl.ranking,
             winners_only=adl.winners_only,
             pools_in_queue=adl.pools_in_queue,
+            overlap_only=adl.overlap_only,
+            waits=adl.waits,
+            bypass=adl.bypass,
+            blends=adl.mark_share_pct > 0,
             unmatched=adl.unmatched,
         ),
+        social_share=percent(config.withdrawn_pct),
         stages=tuple(config.stages),
         mark_rule=config.mark.rule,
         social=config.social,
     )
 
 
-def _pools(config: VenueConfig, markets: tuple[str, ...], open_interest: float) -> Pools:
-    names = tuple(config.pools)
-    pools = tuple(config.pools.values())
-    others = validate.catch_all(config.pools)
+def _pools(config: VenueConfig, markets: tuple[str, ...], interest: np.ndarray) -> Pools:
+    """Pools as the venue has them; one that stands for each market becomes one for each."""
+    others = validate.catch_all(config.pools) or next(iter(config.pools))
     named = {market: name for name, pool in config.pools.items() for market in pool.markets}
-    of_market = [names.index(named.get(m, others or names[0])) for m in markets]
+    serving = {name: [m for m in markets if named.get(m, others) == name] for name in config.pools}
+    weight = dict(zip(markets, interest / interest.sum(), strict=True))
+    each = [
+        (name, f"{name} {market}" if pool.per_market else name, pool, part)
+        for name, pool in config.pools.items()
+        for market, part in _parts(pool.per_market, serving[name], weight)
+    ]
+    kinds, names, pools, parts = zip(*each, strict=True)
+    first = [
+        kinds.index(named.get(m, others))
+        + (
+            serving[named.get(m, others)].index(m)
+            if config.pools[named.get(m, others)].per_market
+            else 0
+        )
+        for m in markets
+    ]
+    total = float(interest.sum())
+
+    def leaf(values) -> jax.Array:
+        return jnp.stack([jnp.asarray(x, float) for x in values])
+
     return Pools(
-        of_market=jnp.asarray(of_market, jnp.int32),
-        share=jnp.asarray([PCT * p.share_pct for p in pools]),
-        fixed=jnp.asarray([PCT * p.fixed_pct * open_interest for p in pools]),
-        inventory_cap=jnp.stack([percent(p.inventory_cap_pct) for p in pools]),
-        margin_multiple=jnp.asarray([p.margin_multiple for p in pools], float),
-        unwind_rate=jnp.asarray([PCT * p.unwind_pct for p in pools]),
-        owner=tuple(names.index(p.owner) if p.owner else -1 for p in pools),
+        of_market=jnp.asarray(first, jnp.int32),
+        share=leaf(PCT * p.share_pct * part for p, part in zip(pools, parts, strict=True)),
+        fixed=leaf(PCT * p.fixed_pct * total * part for p, part in zip(pools, parts, strict=True)),
+        inventory_cap=leaf(percent(p.inventory_cap_pct) for p in pools),
+        rate_cap=leaf(percent(p.rate_pct) for p in pools),
+        margin_multiple=leaf(p.margin_multiple for p in pools),
+        drawdown=leaf(percent(p.drawdown_pct) for p in pools),
+        release=leaf(
+            percent(p.drawdown_pct if p.release_pct is None else p.release_pct) for p in pools
+        ),
+        unwind_rate=leaf(PCT * p.unwind_pct for p in pools),
+        owner_pays=leaf(total * percent(p.owner_pays_pct) for p in pools),
+        owner=tuple(kinds.index(p.owner) if p.owner else -1 for p in pools),
         names=names,
         triggers=tuple(config.triggers),
     )
+
+
+def _parts(per_market: bool, serving: list[str], weight: dict[str, float]):
+    """What each market's pool gets of the capital: in proportion to its open interest."""
+    whole = sum(weight[m] for m in serving)
+    return [(m, weight[m] / whole) for m in serving] if per_market else [("", 1.0)]
 
 
 def margin_tables(config: VenueConfig, markets: tuple[str, ...]) -> Margin:
@@ -169,9 +228,16 @@ def margin_tables(config: VenueConfig, markets: tuple[str, ...]) -> Margin:
         ratio=jnp.asarray(ratio),
         deduction=jnp.asarray(deduction),
         initial=jnp.asarray(initial),
+        premium=jnp.asarray([PCT * _premium(margin, m) for m in markets], float),
+        premium_on=percent(margin.premium_on_pct),
+        growth=margin.growth,
         kind=margin.kind,
         at=margin.at,
     )
+
+
+def _premium(margin: MarginConfig, market: str) -> float:
+    return margin.premium_pct.get(market, margin.premium_pct.get("default", 0.0))
 
 
 def _column(rows: list[list[int | float]], tiers: int) -> tuple[np.ndarray, ...]:

@@ -11,7 +11,7 @@ market. Rational rules use operators only, so they also run on fractions.Fractio
 
 from riskengine.reference.margin import watch
 from riskengine.reference.path import STAGES, run, step
-from riskengine.reference.pools import needs
+from riskengine.reference.pools import needs, remember
 from riskengine.reference.pricing import advance
 from riskengine.reference.records import Flows, Market, State, opening, totals
 from riskengine.reference.report import Metrics
@@ -25,6 +25,7 @@ __all__ = [
     "advance",
     "needs",
     "opening",
+    "remember",
     "run",
     "step",
     "totals",

@@ -24,7 +24,11 @@ class Loser:
 def adl_stage(state, market, book, venue):
     """Losers are closed against the other side, and what a pool cannot bear becomes debt."""
     flows = records.no_flows(venue)
-    entering = margin.entrants(state, market, book, venue, venue.adl_below)
+    entering = {
+        i: standing
+        for i, standing in margin.entrants(state, market, book, venue, venue.adl_below).items()
+        if not (venue.waits and state.cooldown[i] > 0)
+    }
     breached = pools_in_breach(state, market, venue, flows)
     losers = account_losers(entering, state, market, book, venue)
     for pool in breached:
@@ -36,11 +40,15 @@ def adl_stage(state, market, book, venue):
 
 
 def pools_in_breach(state, market, venue, flows):
-    """Pools whose need by the rule `margin` exceeds their capital, where the venue has the rule."""
-    if "margin" not in venue.triggers:
-        return []
-    flows.margin = [pools.margin_need(k, state, market, venue) for k in every_pool(venue)]
-    return [k for k, need in enumerate(flows.margin) if need > pools.capital_of(k, venue)]
+    """Pools that break the rule `margin`, or whose `drawdown` rule holds, where the venue has them."""
+    breached = set()
+    if "drawdown" in venue.triggers:
+        pools.switch(state, market, venue, flows)
+        breached |= {k for k, on in enumerate(state.pool_on) if on > 0}
+    if "margin" in venue.triggers:
+        flows.margin = [pools.margin_need(k, state, market, venue) for k in every_pool(venue)]
+        breached |= {k for k, n in enumerate(flows.margin) if n > pools.capital_of(k, venue)}
+    return sorted(breached)
 
 
 def account_losers(entering, state, market, book, venue):
@@ -50,19 +58,23 @@ def account_losers(entering, state, market, book, venue):
         for k in standing.margins:
             m, size = book.market[k], state.size[k]
             bankruptcy = margin.bankruptcy_price(k, standing, state, market, book)
-            price = losing_price(venue.adl_price, bankruptcy, m, market)
+            price = losing_price(venue.adl_price, bankruptcy, size, m, market, venue)
+            if venue.adl_price == "bankruptcy_or_mark" and standing.equity <= 0:
+                price = market.mark[m]
             losers.append(Loser(m, sign_of(size), abs(size), price, k, None, bankruptcy))
     return sorted(losers, key=lambda loser: loser.position)
 
 
-def losing_price(rule, bankruptcy, m, market):
-    """p* by rule: the bankruptcy price, the previous mark or the mark."""
-    prices = {
-        "bankruptcy": bankruptcy,
-        "previous_mark": market.previous_mark[m],
-        "mark": market.mark[m],
-    }
-    return prices[rule]
+def losing_price(rule, bankruptcy, size, m, market, venue):
+    """p* by rule: the bankruptcy price, or the mark where that is too far from it; a quoted price.
+
+    Quoted prices are moved by the spread against the loser.
+    """
+    mark = market.mark[m]
+    if rule in ("bankruptcy", "bankruptcy_or_mark"):
+        return mark if abs(bankruptcy - mark) > venue.deviation * mark else bankruptcy
+    quoted = market.previous_mark[m] if rule == "previous_mark" else mark
+    return quoted * (1 - sign_of(size) * venue.spread)
 
 
 def pool_losers(pool, state, market, venue):
@@ -72,8 +84,7 @@ def pool_losers(pool, state, market, venue):
     prices = {}
     for m, size in enumerate(state.pool_size[pool]):
         if size != 0:
-            bankruptcy = market.mark[m] - equity * (margins[m] / sum(margins)) / size
-            prices[m] = losing_price(venue.pool_adl_price, bankruptcy, m, market)
+            prices[m] = pool_price(pool, m, equity, margins, state, market, venue)
     fraction = fraction_of_pool(pool, equity, sum(margins), prices, state, market, venue)
     sizes = state.pool_size[pool]
     losers = [
@@ -83,9 +94,28 @@ def pool_losers(pool, state, market, venue):
     return [loser for loser in losers if loser.quantity > 0]
 
 
+def pool_price(pool, m, equity, margins, state, market, venue):
+    """p* of a pool's inventory: quoted; what it cost; or where its equity is 0, or at its threshold.
+
+    At the threshold the pool ends with (1 - r)(capital + peak), r its drawdown; never worse than mark.
+    """
+    rule, size = venue.pool_adl_price, state.pool_size[pool][m]
+    if rule in ("mark", "previous_mark"):
+        return losing_price(rule, None, size, m, market, venue)
+    if rule == "cost":
+        return 1 + state.pool_basis[pool][m] / size
+    if rule == "threshold":
+        peak = pools.capital_of(pool, venue) + state.pool_peak[pool]
+        equity = min(equity - (1 - venue.drawdown[pool]) * peak, 0)
+    return market.mark[m] - equity * (margins[m] / sum(margins)) / size
+
+
 def fraction_of_pool(pool, equity, maintenance, prices, state, market, venue):
-    """1 at bankruptcy prices; else clip((theta M - E) / (theta M + g), 0, 1) ends the breach."""
-    if venue.pool_adl_price == "bankruptcy":
+    """clip((theta M - E) / (theta M + g), 0, 1) ends a breach of the rule `margin`.
+
+    1 where the price itself ends the breach, and where the drawdown rule holds.
+    """
+    if venue.pool_adl_price in ("bankruptcy", "threshold") or state.pool_on[pool] > 0:
         return 1
     sizes = state.pool_size[pool]
     gain = sum(sizes[m] * (price - market.mark[m]) for m, price in prices.items())
@@ -106,14 +136,27 @@ def deleverage(losers, entering, breached, state, market, book, venue, flows):
     if venue.pools_in_queue:
         parties += matching.pool_parties(gaps, breached, state, market, venue, flows)
     for (m, sign), group in gaps.items():
-        matching.match(group, [p for p in parties if p.market == m and p.sign == -sign], venue)
+        facing = [p for p in parties if p.market == m and p.sign == -sign]
+        if venue.policy == "top":
+            facing = matching.top(facing, venue.top)
+        matching.match(group, facing, venue)
     closing = [party for party in parties if party.closed > 0]
+    for party in closing:
+        share_with_pool(party, state, market, venue)
     aftermath.note_deleveraging(closing, losers, standing, state, market, book, flows)
     nets = aftermath.net_notionals(flows.deleveraged, state, market, book)
     settle_losers(losers, state, book, venue, flows)
     settle_parties(closing, state, book)
     aftermath.note_aftermath(nets, state, market, book, venue, flows)
     flows.bad_debt += margin.write_off(state, before, market, book, venue)
+
+
+def share_with_pool(party, state, market, venue):
+    """Counterparties get (1 - w) p + w mark; the pool of the market keeps the difference."""
+    if venue.mark_share > 0:
+        gained = venue.mark_share * (party.closed * market.mark[party.market] - party.value)
+        party.value += gained
+        state.pool_cash[venue.pool_of_market[party.market]] -= party.sign * gained
 
 
 def settle_losers(losers, state, book, venue, flows):

@@ -19,8 +19,9 @@ class Order:
     pool: int | None = None
     fraction: Number = 1
     limit: Number = INFINITE  # the distance that it tolerates
-    bankrupt: bool = False
+    by_fund: bool = False  # the fund settles its fill at the bankruptcy price
     bankruptcy_price: Number = 0
+    limit_price: Number = 0
     filled: Number = 0
     price: Number = 0
 
@@ -33,10 +34,12 @@ class Order:
 def tolerance(order, state, market):
     """Distance up to which the order may trade: best + ln(mid/P) to sell, best + ln(P/mid) to buy.
 
+    P is the order's limit price.
+
     In a linear book 1 - P/mid and P/mid - 1 take the place of the logarithms. A price <= 0 is no
     limit for a seller and cannot be met for a buyer.
     """
-    price = order.bankruptcy_price
+    price = order.limit_price
     if price <= 0:
         return INFINITE if order.side == SELL else -INFINITE
     m, side = order.market, order.side
@@ -46,14 +49,23 @@ def tolerance(order, state, market):
     return best + (room if side == SELL else -room)
 
 
-def clear_all(orders, state, market):
-    """Clear every (market, side) at one price each; {(market, side): quantity}."""
+WHOLE = 1 - 1e-9  # of an order: filled whole but for rounding
+
+
+def clear_all(orders, state, market, execution="partial"):
+    """Clear every (market, side) at one price each; {(market, side): quantity}.
+
+    With all_or_none what would be filled in part is not filled.
+    """
     groups = defaultdict(list)
     for order in orders:
         groups[order.market, order.side].append(order)
     cleared = {}
     for (m, side), group in groups.items():
         clear(group, m, side, state, market)
+        for order in group:
+            if execution == "all_or_none" and order.filled < WHOLE * order.quantity:
+                order.filled = 0
         cleared[m, side] = sum(order.filled for order in group)
         price = pricing.fill_price(state, market, m, side, cleared[m, side])
         for order in group:

@@ -13,9 +13,10 @@ def fund_stage(state, market, book, venue):
     return flows
 
 
-def pay_debt(payer, debtor, state, venue):
-    """Pool `payer` pays what it can of the debt of pool `debtor`; returns the amount."""
-    amount = min(max(pools.balance_of(payer, state, venue), 0), state.debt[debtor])
+def pay_debt(payer, debtor, state, venue, due=None):
+    """Pool `payer` pays what it can of what pool `debtor` owes, or of `due`; returns the amount."""
+    due = state.debt[debtor] if due is None else due
+    amount = min(max(pools.balance_of(payer, state, venue), 0), due)
     state.pool_cash[payer] -= amount
     state.debt[debtor] -= amount
     return amount

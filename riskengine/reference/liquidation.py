@@ -1,5 +1,6 @@
 """Section 4.1: accounts below maintenance margin are closed into the order book."""
 
+import math
 from collections import defaultdict
 
 from riskengine.reference import clearing, margin, pools, pricing, records, takers
@@ -13,84 +14,173 @@ def book_stage(state, market, book, venue):
     entering = {
         i: standing
         for i, standing in margin.entrants(state, market, book, venue, venue.book_below).items()
-        if state.entered[i] >= venue.book_above
+        if state.entered[i] >= lowest(standing, state, market, book, venue)
     }
     if not entering:
         return flows
     before = list(state.size)
     orders = liquidation_orders(entering, state, market, book, venue)
-    for (m, side), quantity in clearing.clear_all(orders, state, market).items():
+    cleared = clearing.clear_all(orders, state, market, venue.execution)
+    for (m, side), quantity in cleared.items():
         pricing.eat(state, market, m, side, quantity)
+    if venue.backing == "fills":
+        for order in orders:
+            order.by_fund = order.sign * (order.bankruptcy_price - order.price) > 0
     settle_liquidated(orders, state, book)
     charge_fees(orders, state, market, book, venue, flows)
-    settle_bankrupt(orders, state, market, book, venue, flows)
+    settle_backed(orders, state, market, book, venue, flows)
     takers.take_forced_flow(clearing.executed(orders), state, market, book, venue)
     note_liquidations(orders, state, book, venue, flows)
     flows.bad_debt += margin.write_off(state, before, market, book, venue)
     return flows
 
 
+def lowest(standing, state, market, book, venue):
+    """Health below which an account is taken over instead of being sold through the book."""
+    if venue.takeover_gap is None:
+        return venue.book_above
+    return margin.close_out(standing, state, market, book, venue)
+
+
+def bypassed(m, state, venue):
+    """While a pool's drawdown rule holds, its markets' book is left alone."""
+    return venue.bypass and state.pool_on[venue.pool_of_market[m]] > 0
+
+
 def liquidation_orders(entering, state, market, book, venue):
     """The orders of the accounts that enter; bankrupt ones whole and without limit."""
     orders = []
     for i, standing in entering.items():
-        bankrupt = venue.bankrupt_orders == "fund" and state.entered[i] <= 0
+        bankrupt = venue.backing == "bankrupt" and state.entered[i] <= 0
         fractions = order_fractions(i, standing, state, market, book, venue)
         for k in standing.margins:
             size, m = state.size[k], book.market[k]
             fraction = 1 if bankrupt else fractions[k]
             order = Order(m, SELL if size > 0 else BUY, fraction * abs(size), k, fraction=fraction)
-            order.bankrupt = bankrupt
+            order.by_fund = bankrupt
             order.bankruptcy_price = margin.bankruptcy_price(k, standing, state, market, book)
-            if venue.limit == "bankruptcy" and not bankrupt:
+            if venue.limit != "none" and not bankrupt:
+                order.limit_price = limit_price(order, standing, state, market, venue)
                 order.limit = clearing.tolerance(order, state, market)
-            if order.quantity > 0:
+            if order.quantity > 0 and not bypassed(m, state, venue):
                 orders.append(order)
     return orders
 
 
+def limit_price(order, standing, state, market, venue):
+    """By `limit`: P_bk; P - clip(1 - h, 0, 1) s M_k / size; P - sign s P."""
+    mark, size = market.mark[order.market], state.size[order.position]
+    if venue.limit == "bankruptcy":
+        return order.bankruptcy_price
+    if venue.limit == "mark":
+        return mark - order.sign * venue.slack * mark
+    lost = clip(1 - standing.health, 0, 1)
+    return mark - standing.margins[order.position] * (lost * venue.slack) / size
+
+
 def order_fractions(account, standing, state, market, book, venue):
     """{position: f}: how much of each position is sent, by `sizing`; dust is sent along."""
-    fractions = {}
-    whole = 1
+    fractions, clips, whole = {}, {}, 1
     if venue.sizing == "to_margin":
-        whole = fraction_to_margin(standing, state, market, book, venue)
+        cost = closing_cost(standing, state, market, book, venue)
+        whole = fraction_to_margin(standing, cost, venue)
+    if venue.sizing == "clips":
+        clips = clip_fractions(standing, state, market, book, venue)
     for k in standing.margins:
         notional = abs(state.size[k]) * market.mark[book.market[k]]
         part = whole
         if venue.sizing == "fractional" and state.cooldown[account] == 0:
             part = venue.fraction if notional > venue.fraction_above else 1
+        elif venue.sizing == "tiers":
+            part = fraction_down_tiers(k, state, market, book, venue)
+        elif venue.sizing == "clips":
+            part = clips[k]
+        part *= ramp(account, state, venue)
         fractions[k] = 1 if (1 - part) * notional < venue.dust else part
     return fractions
 
 
-def fraction_to_margin(standing, state, market, book, venue):
-    """clip(((1+b) M - e) / ((1+b) M - c), 0, 1): equity after costs c is (1+b) times margin."""
-    target = (1 + venue.buffer) * standing.maintenance
+def ramp(account, state, venue):
+    """Share of what sizing asks that may be sent: start + time in liquidation / ramp, at most 1."""
+    if not venue.remembers or venue.ramp == 0:
+        return 1
+    return min(venue.ramp_start + max(state.since[account], 0) / venue.ramp, 1)
+
+
+INSIDE = 1 - 1e-6  # of a tier's ceiling: what is left lies inside the tier
+
+
+def fraction_down_tiers(position, state, market, book, venue):
+    """1 - ceiling / v: to the ceiling of the tier `tiers_down` below; 0 where there is none."""
+    m = book.market[position]
+    value = margin.tier_value(state.size[position], state.entry[position], market.mark[m], venue)
+    tier = margin.tier_of(value, m, venue)
+    if tier < venue.tiers_down:
+        return 0
+    return 1 - INSIDE * venue.tier_floor[m][tier - venue.tiers_down + 1] / value
+
+
+def clip_fractions(standing, state, market, book, venue):
+    """min(n, max(least, fraction n) dt / clip) of each position, the account's sum at most most dt / clip."""
+    clips = market.dt / venue.clip
+    notional = {k: abs(state.size[k]) * market.mark[book.market[k]] for k in standing.margins}
+    wanted = {
+        k: min(n, max(venue.clip_least, venue.fraction * n) * clips) for k, n in notional.items()
+    }
+    together = sum(wanted.values())
+    allowed = min(venue.clip_most * clips / together, 1) if together > 0 else 1
+    return {k: wanted[k] * allowed / n if n > 0 else 0 for k, n in notional.items()}
+
+
+def closing_cost(standing, state, market, book, venue):
+    """c: fee and distance of mid from the mark, if all positions are closed."""
     cost = 0
     for k in standing.margins:
         m = book.market[k]
         mark, size = market.mark[m], state.size[k]
         gap = (1 - pricing.mid_price(state, market, m) / mark) * sign_of(size)
         cost += abs(size) * mark * (venue.liquidation_fee + max(0, gap))
+    return cost
+
+
+STEP_ROUNDING = 1e-9  # of a multiple
+
+
+def fraction_to_margin(standing, cost, venue):
+    """clip(((1+b) M - e) / ((1+b) M - c), 0, 1), rounded up to a multiple.
+
+    Equity after costs c is then (1+b) times margin.
+    """
+    target = (1 + venue.buffer) * standing.maintenance
     if target - cost <= 0:
-        return 1
-    return clip((target - standing.equity) / (target - cost), 0, 1)
+        part = 1
+    else:
+        part = clip((target - standing.equity) / (target - cost), 0, 1)
+    if venue.multiple > 0:
+        part = min(math.ceil(part / venue.multiple - STEP_ROUNDING) * venue.multiple, 1)
+    return part
 
 
 def settle_liquidated(orders, state, book):
-    """Solvent accounts trade what was filled at the fill price."""
+    """Accounts trade what was filled at the fill price, unless the fund settles it."""
     for order in orders:
-        if not order.bankrupt:
+        if not order.by_fund:
             records.trade(state, book, order.position, -order.sign * order.filled, order.price)
 
 
 def charge_fees(orders, state, market, book, venue, flows):
-    """Fee phi y p per fill; with fee_cap equity at most the account's equity after its fills."""
+    """Fee phi y p per fill, within what `fee_cap` allows.
+
+    equity: at most the account's equity after its fills; surplus: at most what each fill brings
+    above the bankruptcy price.
+    """
     fees = defaultdict(list)
     for order in orders:
-        if not order.bankrupt and order.filled > 0:
+        if not order.by_fund and order.filled > 0:
             fee = venue.liquidation_fee * order.filled * order.price
+            if venue.fee_cap == "surplus":
+                better = order.sign * (order.price - order.bankruptcy_price)
+                fee = min(fee, max(order.filled * better, 0))
             fees[book.account[order.position]].append((order.market, fee))
     after = margin.standings(state, market, book, venue, fees.keys())
     for i, parts in fees.items():
@@ -112,22 +202,22 @@ def pay_fees(account, fees, state, venue):
     state.cash[account] -= sum(fee for _, fee in fees)
 
 
-def settle_bankrupt(orders, state, market, book, venue, flows):
-    """Bankrupt accounts are settled at P_bk and the pool takes the difference to the fill price.
+def settle_backed(orders, state, market, book, venue, flows):
+    """Backed fills are settled at P_bk and the pool takes the difference to the fill price.
 
     If the pool's loss exceeds its balance, only the share balance / loss of each fill takes place.
     A pool that gains in total has nothing to pay: its fills all take place.
     """
-    bankrupt = [order for order in orders if order.bankrupt]
+    backed = [order for order in orders if order.by_fund]
     losses = defaultdict(int)
-    for order in bankrupt:
+    for order in backed:
         worse = order.sign * (order.bankruptcy_price - order.price)
         losses[venue.pool_of_market[order.market]] += order.filled * worse
     shares = {
         pool: payable_share(pool, loss, state, market, venue, flows)
         for pool, loss in losses.items()
     }
-    for order in bankrupt:
+    for order in backed:
         pool = venue.pool_of_market[order.market]
         order.filled *= shares[pool]
         closed = order.sign * order.filled
@@ -136,7 +226,7 @@ def settle_bankrupt(orders, state, market, book, venue, flows):
 
 
 def payable_share(pool, loss, state, market, venue, flows):
-    """psi: the share of its loss on bankrupt accounts that the pool can pay."""
+    """psi: the share of its loss on backed fills that the pool can pay."""
     if loss <= 0:
         return 1
     need = flows.loss[pool] = pools.loss_need(pool, state, loss)

@@ -1,5 +1,6 @@
 """Section 3: equity, maintenance, health, bankruptcy prices, who enters a stage, write-offs."""
 
+import math
 from collections import defaultdict
 from dataclasses import dataclass, field
 
@@ -32,8 +33,18 @@ def tier_of(value, m, venue):
     return max(j for j, floor in enumerate(venue.tier_floor[m]) if j == 0 or floor <= value)
 
 
-def maintenance_margin(value, m, venue):
-    """M: max over tiers of (r v - d) where marginal; r v of the value's own tier where flat."""
+def maintenance_margin(value, size, m, venue):
+    """M of a notional by the tables; where margin grows with size, max(T, b T + k g(s) v)."""
+    table = table_margin(value, m, venue)
+    if venue.growth == "none":
+        return table
+    units = abs(size) / 1_000_000
+    grown = units if venue.growth == "linear" else math.sqrt(units)
+    return max(table, venue.premium_on * table + venue.premium[m] * grown * value)
+
+
+def table_margin(value, m, venue):
+    """max over tiers of (r v - d) where marginal; r v of the value's own tier where flat."""
     if venue.margin_kind == "flat":
         return venue.tier_ratio[m][tier_of(value, m, venue)] * value
     lines = zip(venue.tier_ratio[m], venue.tier_deduction[m], strict=True)
@@ -44,7 +55,7 @@ def position_margin(position, size, state, market, book, venue):
     """Maintenance margin of a position if it has this size."""
     m = book.market[position]
     value = tier_value(size, state.entry[position], market.mark[m], venue)
-    return maintenance_margin(value, m, venue)
+    return maintenance_margin(value, size, m, venue)
 
 
 def standings(state, market, book, venue, wanted=None):
@@ -86,26 +97,48 @@ def profit(position, state, market, book):
 
 
 def watch(state, market, book, venue):
-    """Start of a step, after the marks: note the health, let cooldowns run down."""
+    """Start of a step, after the marks: note the health, let the clocks run."""
     for i, standing in standings(state, market, book, venue).items():
         state.entered[i] = standing.health
     state.cooldown = [max(left - market.dt, 0) for left in state.cooldown]
+    if venue.remembers:
+        lasting = max(venue.until, venue.book_below)
+        for i, health in enumerate(state.entered):
+            if state.since[i] >= 0 and health < lasting:
+                state.since[i] += market.dt
+            else:
+                state.since[i] = 0 if health < venue.book_below else -1
 
 
-def entrants(state, market, book, venue, threshold):
+def entrants(state, market, book, venue, below, level_of=None):
     """{account: Standing} of those below the threshold both at the step's start and now.
 
-    They hold positions and are not `rest`.
+    They hold positions and are not `rest`. The threshold is `below`, or `level_of` a Standing.
     """
+    highest = max(below, venue.until) if venue.remembers else below
+    if venue.takeover_gap is not None:
+        highest = max(highest, 1)
     suspects = {
-        i for i, health in enumerate(state.entered) if health < threshold and book.role[i] != REST
+        i for i, health in enumerate(state.entered) if health < highest and book.role[i] != REST
     }
     if not suspects:
         return {}
-    found = standings(state, market, book, venue, suspects)
-    return {
-        i: found[i] for i in sorted(suspects) if found[i].margins and found[i].health < threshold
-    }
+    entering = {}
+    for i, standing in standings(state, market, book, venue, suspects).items():
+        level = below if level_of is None else level_of(standing)
+        if venue.remembers and state.since[i] >= 0:
+            level = max(level, venue.until)
+        if standing.margins and state.entered[i] < level and standing.health < level:
+            entering[i] = standing
+    return dict(sorted(entering.items()))
+
+
+def close_out(standing, state, market, book, venue):
+    """Health at which a takeover begins: takeover_below, or 1 - gap N / M where that is more."""
+    if venue.takeover_gap is None or not standing.margins:
+        return venue.takeover_below
+    gross = sum(abs(state.size[k]) * market.mark[book.market[k]] for k in standing.margins)
+    return max(venue.takeover_below, 1 - venue.takeover_gap * gross / standing.maintenance)
 
 
 def write_off(state, before, market, book, venue):

@@ -1,5 +1,6 @@
 """Section 4.6: the counterparties of an ADL, their order, and who meets whom at which price."""
 
+import math
 from collections import defaultdict
 from dataclasses import dataclass
 from itertools import groupby
@@ -32,9 +33,10 @@ class Party:
 
 def account_parties(gaps, entering, standing, state, market, book, venue):
     """Positions against a gap, of accounts with positive equity that are not losers themselves."""
-    notional = defaultdict(int)
+    notional, profits = defaultdict(int), defaultdict(int)
     for k, size in enumerate(state.size):
         notional[book.account[k]] += abs(size) * market.mark[book.market[k]]
+        profits[book.account[k]] += margin.profit(k, state, market, book)
     parties = []
     for k, size in enumerate(state.size):
         m, i = book.market[k], book.account[k]
@@ -45,9 +47,20 @@ def account_parties(gaps, entering, standing, state, market, book, venue):
         upnl = margin.profit(k, state, market, book)
         if venue.winners_only and upnl <= 0:
             continue
-        at_mark, at_entry = abs(size) * market.mark[m], abs(size) * state.entry[k]
-        rank = score(venue.ranking, upnl, at_mark, at_entry, notional[i], standing[i].equity)
-        parties.append(Party(m, sign_of(size), abs(size), rank, k))
+        if venue.overlap_only and not overlaps(k, gaps, standing[i], state, market, book):
+            continue
+        seen = Seen(
+            profit=upnl,
+            notional=abs(size) * market.mark[m],
+            entry_notional=abs(size) * state.entry[k],
+            equity=standing[i].equity,
+            account_notional=notional[i],
+            account_profit=profits[i],
+            maintenance=standing[i].maintenance,
+            size=abs(size),
+            lot=lot(i, m, market, book),
+        )
+        parties.append(Party(m, sign_of(size), abs(size), score(venue.ranking, seen), k))
     return parties
 
 
@@ -60,32 +73,102 @@ def pool_parties(gaps, breached, state, market, venue, flows):
     for pool, sizes in enumerate(state.pool_size):
         equity = pools.pool_equity(pool, state, market, venue)
         account_notional = pools.net_inventory(sizes, market)
+        bases = state.pool_basis[pool]
+        account_profit = pools.unrealised(pool, state, market.mark)
+        maintenance = sum(pools.pool_margins(pool, state, market, venue))
         for m, size in enumerate(sizes):
             if size == 0 or (m, -sign_of(size)) not in gaps or pool in breached or equity <= 0:
                 continue
-            basis = state.pool_basis[pool][m]
+            basis = bases[m]
             upnl = size * (market.mark[m] - 1) - basis
             if venue.winners_only and upnl <= 0:
                 continue
-            at_mark, at_entry = abs(size) * market.mark[m], abs(size + basis)
-            rank = score(venue.ranking, upnl, at_mark, at_entry, account_notional, equity)
+            seen = Seen(
+                profit=upnl,
+                notional=abs(size) * market.mark[m],
+                entry_notional=abs(size + basis),
+                equity=equity,
+                account_notional=account_notional,
+                account_profit=account_profit,
+                maintenance=maintenance,
+                size=abs(size),
+                lot=1,
+            )
+            rank = score(venue.ranking, seen)
             parties.append(Party(m, sign_of(size), abs(size), rank, pool=pool))
             flows.queue[pool] = INFINITE
     return parties
 
 
-def score(ranking, upnl, notional, entry_notional, account_notional, equity):
-    """profit_leverage: max(max(u, 0)/v, 1e-8) max(n/e, 1e-8).
+def overlaps(k, gaps, standing, state, market, book):
+    """The losers' average price is not beyond the position's own bankruptcy price."""
+    size, m = state.size[k], book.market[k]
+    group = gaps[m, -sign_of(size)]
+    price = sum(x.quantity * x.price for x in group) / sum(x.quantity for x in group)
+    own = margin.bankruptcy_price(k, standing, state, market, book)
+    return price >= own if size > 0 else price <= own
 
-    return_leverage: with r = u/n and L = (account notional)/e, r L if r >= 0, else r / L.
-    """
+
+LOT_DIGITS = 1e7
+
+
+def lot(account, m, market, book):
+    """Place of the account in a line that starts where digits of the index say, from 0 to 1."""
+    digits = LOT_DIGITS * market.index[m]
+    start = digits - math.floor(digits)
+    number = account / len(book.cash)
+    return number - start + (1 if number < start else 0)
+
+
+@dataclass
+class Seen:
+    """What rankings look at: u, n, v of a position, and the rest of its account."""
+
+    profit: Number
+    notional: Number
+    entry_notional: Number
+    equity: Number
+    account_notional: Number
+    account_profit: Number
+    maintenance: Number
+    size: Number
+    lot: Number
+
+
+def score(ranking, s):
+    """The score of a position by the venue's ranking; highest first."""
+    at_entry = s.profit / s.entry_notional if s.entry_notional > 0 else 0
+    at_mark = s.profit / s.notional
+    leverage, position_leverage = s.account_notional / s.equity, s.notional / s.equity
+    margin_ratio = s.maintenance / s.equity
     if ranking == "profit_leverage":
-        gain = max(upnl, 0) / entry_notional if entry_notional > 0 else INFINITE
-        return max(gain, LOWEST_SCORE) * max(notional / equity, LOWEST_SCORE)
-    earned, leverage = upnl / notional, account_notional / equity
-    if earned >= 0:
-        return earned * leverage
-    return earned / leverage if leverage > 0 else -INFINITE
+        return max(max(at_entry, 0), LOWEST_SCORE) * max(position_leverage, LOWEST_SCORE)
+    if ranking == "return_leverage":
+        return weighed(at_mark, leverage)
+    if ranking == "return_margin":
+        return weighed(at_entry, margin_ratio)
+    if ranking == "balance_margin":
+        balance = max(s.equity - s.account_profit, 1)
+        return max(s.profit, 0) / balance * margin_ratio
+    if ranking == "price_leverage":
+        return (s.notional / s.entry_notional if s.entry_notional > 0 else 0) * position_leverage
+    simple = dict(leverage=leverage, profit_rate=at_mark, largest=s.size, line=1 - s.lot)
+    return simple[ranking]
+
+
+def weighed(gain, weight):
+    """r w for a gain; r / w for a loss."""
+    if gain >= 0:
+        return gain * weight
+    return gain / weight if weight > 0 else -INFINITE
+
+
+def top(parties, count):
+    """The holders of the `count` highest scores; equal scores are all in."""
+    if len(parties) <= count:
+        return parties
+    least = sorted((party.score for party in parties), reverse=True)[count - 1]
+    return [party for party in parties if party.score >= least]
 
 
 def match(losers, parties, venue):
@@ -112,7 +195,7 @@ def close_parties(parties, closed, available, policy, in_sequence):
 
     Equal scores share in proportion to size, unless closed in sequence.
     """
-    if policy == "pro_rata" or closed == available:
+    if policy in ("pro_rata", "top") or closed == available:
         for party in parties:
             party.closed = party.quantity * share_of(closed, available)
         return

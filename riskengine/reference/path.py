@@ -5,6 +5,7 @@ from riskengine.reference import (
     fund,
     liquidation,
     margin,
+    pools,
     pricing,
     records,
     report,
@@ -28,9 +29,11 @@ def step(state, quote, orderbook, book, venue, metrics):
     market = pricing.advance(state, quote, orderbook, venue)
     metrics.time += quote.dt
     margin.watch(state, market, book, venue)
+    pools.remember(state, market, venue)
     report.note_pools(metrics, state, market, book, venue)
     for name in venue.stages:
         flows = STAGES[name](state, market, book, venue)
+        pools.remember(state, market, venue)
         report.note_flows(metrics, flows, venue)
         report.note_pools(metrics, state, market, book, venue)
     report.note_step(metrics, venue)

@@ -48,7 +48,7 @@ def pool_margins(pool, state, market, venue):
     """Maintenance of the inventory per market, by the market's tiers, at mark."""
     rows = zip(state.pool_size[pool], market.mark, strict=True)
     return [
-        margin.maintenance_margin(abs(size) * mark, m, venue) if size != 0 else 0
+        margin.maintenance_margin(abs(size) * mark, size, m, venue) if size != 0 else 0
         for m, (size, mark) in enumerate(rows)
     ]
 
@@ -59,6 +59,37 @@ def margin_need(pool, state, market, venue):
         return 0
     required = venue.margin_multiple[pool] * sum(pool_margins(pool, state, market, venue))
     return required - (realised(pool, state) + unrealised(pool, state, market.mark))
+
+
+def change(pool, state, market):
+    """A + U: change of a pool's equity since the start."""
+    return realised(pool, state) + unrealised(pool, state, market.mark)
+
+
+def drawdown_need(pool, state, market, venue):
+    """DD / r - peak, with DD the fall of A + U from its peak; 0 where it has not fallen."""
+    fall = state.pool_peak[pool] - change(pool, state, market)
+    return fall / venue.drawdown[pool] - state.pool_peak[pool] if fall > 0 else 0
+
+
+def switch(state, market, venue, flows):
+    """Drawdown rules start where their need exceeds the capital, and end where the fall is small."""
+    for pool in every_pool(venue):
+        need = flows.drawdown[pool] = drawdown_need(pool, state, market, venue)
+        peak = state.pool_peak[pool]
+        if need > capital_of(pool, venue):
+            state.pool_on[pool] = 1
+        elif peak - change(pool, state, market) < venue.release[pool] * (
+            capital_of(pool, venue) + peak
+        ):
+            state.pool_on[pool] = 0
+
+
+def remember(state, market, venue):
+    """After the price move and after every stage: the peaks of A + U, where a rule asks for them."""
+    if "drawdown" in venue.triggers:
+        for pool in every_pool(venue):
+            state.pool_peak[pool] = max(state.pool_peak[pool], change(pool, state, market))
 
 
 def loss_need(pool, state, due):

@@ -25,11 +25,15 @@ class State:
     debt: list  # owed, positive; as a holder it has the cash -debt
     unfunded_size: list
     cooldown: list
+    since: list  # s since a liquidation began; -1 where none goes on
     entered: list
     eaten: list  # [side][market]
     shift: list
     basis: list
     mark_before: list
+    pool_peak: list  # running peak of A + U
+    pool_on: list  # 1 while the drawdown rule holds
+    owner_paid: list  # what its owner has paid for a pool
     street_cash: Number = 0
     fees: Number = 0
     unfunded_cash: Number = 0
@@ -53,7 +57,9 @@ class Flows:
 
     loss: list  # needs of the rules; -inf where the stage did not test the rule for the pool
     inventory: list
+    rate: list
     margin: list
+    drawdown: list
     queue: list  # +inf where the pool stood in the ADL queue
     exit: list  # need exit while a loss on bankrupt fills was due
     sold: list  # per market: what ADL counterparties closed, signed ...
@@ -85,7 +91,7 @@ def every_pool(venue):
 def no_flows(venue):
     """Flows of a stage that does nothing."""
     markets = len(venue.pool_of_market)
-    untested = [[-INFINITE for _ in every_pool(venue)] for _ in range(5)]
+    untested = [[-INFINITE for _ in every_pool(venue)] for _ in range(7)]
     return Flows(*untested, sold=[0] * markets, proceeds=[0] * markets)
 
 
@@ -103,11 +109,15 @@ def opening(book, venue):
         debt=[0 for _ in every_pool(venue)],
         unfunded_size=[0] * markets,
         cooldown=[0] * accounts,
+        since=[-1] * accounts if venue.remembers else [],
         entered=[INFINITE] * accounts,
         eaten=[[0] * markets, [0] * markets],
         shift=[0] * markets,
         basis=[0] * markets,
         mark_before=[1] * markets,
+        pool_peak=[0 for _ in every_pool(venue)],
+        pool_on=[0 for _ in every_pool(venue)],
+        owner_paid=[0 for _ in every_pool(venue)],
     )
 
 

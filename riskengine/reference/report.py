@@ -70,7 +70,7 @@ def shared_pools(venue):
 
 
 def rules_of(venue):
-    """The rules that read capital: `loss` in every venue, `inventory` and `margin` if listed."""
+    """The rules that read capital: `loss` in every venue, the others if listed."""
     return {"loss", *venue.triggers}
 
 

@@ -11,16 +11,43 @@ def social_stage(state, market, book, venue):
     flows = records.no_flows(venue)
     for pool, debt in enumerate(state.debt):
         owner = venue.owner[pool]
-        if debt > 0 and owner >= 0:
-            flows.loss[owner] = max(flows.loss[owner], pools.loss_need(owner, state, debt))
-            flows.fund_draw += fund.pay_debt(owner, pool, state, venue)
+        due = min(debt, max(venue.owner_pays[pool] - state.owner_paid[pool], 0))
+        if due > 0 and owner >= 0:
+            flows.loss[owner] = max(flows.loss[owner], pools.loss_need(owner, state, due))
+            paid = fund.pay_debt(owner, pool, state, venue, due)
+            state.owner_paid[pool] += paid
+            flows.fund_draw += paid
     owed = sum(state.debt)
-    if owed > 0 and venue.social == "winners":
-        flows.social_loss = take_from_winners(owed, state, market, book, venue)
+    if owed > 0 and venue.social != "none":
+        flows.social_loss = RULES[venue.social](owed, state, market, book, venue)
         owed -= flows.social_loss
     state.unfunded_cash -= owed
     state.debt = [0] * len(state.debt)
     return flows
+
+
+def take_from_positions(owed, state, market, book, venue):
+    """A pool's debt is paid by all positions of its markets, long and short, by notional."""
+    value = [0] * len(state.size)
+    base = [0] * len(state.debt)
+    for k, size in enumerate(state.size):
+        m = book.market[k]
+        value[k] = abs(size) * market.mark[m]
+        base[venue.pool_of_market[m]] += value[k]
+    for k, notional in enumerate(value):
+        pool = venue.pool_of_market[book.market[k]]
+        if base[pool] > 0:
+            state.cash[book.account[k]] -= state.debt[pool] * (notional / base[pool])
+    return sum(debt for debt, notional in zip(state.debt, base, strict=True) if notional > 0)
+
+
+def take_from_balances(owed, state, market, book, venue):
+    """Withdrawn balances lose D / (sum of e+ + D) of what they are."""
+    standing = margin.standings(state, market, book, venue)
+    worth = [max(standing[i].equity, 0) for i in range(len(state.cash))]
+    factor = venue.social_share * owed / (sum(worth) + owed)
+    state.cash = [cash - factor * w for cash, w in zip(state.cash, worth, strict=True)]
+    return factor * sum(worth)
 
 
 def take_from_winners(owed, state, market, book, venue):
@@ -39,3 +66,10 @@ def take_from_winners(owed, state, market, book, venue):
             for cash, weight in zip(state.cash, weights, strict=True)
         ]
     return taken
+
+
+RULES = {
+    "winners": take_from_winners,
+    "positions": take_from_positions,
+    "balances": take_from_balances,
+}

@@ -17,14 +17,20 @@ ROUNDING = {"float64": 1e-10, "float32": 1e-4}  # of maintenance margin: cash th
 
 def needed(state: State, market: Market, book: Book, venue: Venue) -> Bool[Array, ""]:
     """Whether any account may enter the stage."""
-    return state.weakest < venue.liquidation.below
+    return state.weakest < highest(venue.liquidation.below, venue)
 
 
-def _inside(state: State, accounts: Accounts, book: Book, venue: Venue) -> Bool[Array, " accounts"]:
+def highest(below, venue: Venue):
+    """The largest health at which an account can enter a stage with this threshold."""
+    return jnp.maximum(below, venue.liquidation.until) if venue.liquidation.remembers else below
+
+
+def _inside(state, market, accounts, book: Book, venue: Venue) -> Bool[Array, " accounts"]:
     """Accounts that were in the stage's range when the step began and are still below it."""
-    below, above = (
-        x.astype(accounts.health.dtype) for x in (venue.liquidation.below, venue.liquidation.above)
-    )
+    below = margin.threshold(state, venue.liquidation.below, venue)
+    above = venue.liquidation.above.astype(accounts.health.dtype)
+    if venue.takeover.has_gap:
+        above = margin.close_out(state, market, accounts, book, venue)
     fell = (state.entered < below) & (state.entered >= above)
     return fell & (accounts.health < below) & (book.role != REST)
 
@@ -32,24 +38,25 @@ def _inside(state: State, accounts: Accounts, book: Book, venue: Venue) -> Bool[
 def reduce(state: State, market: Market, book: Book, venue: Venue) -> tuple[State, Flows]:
     """Send orders, fill them at one price per market and side, charge fees, write off what is lost.
 
-    Every order is a fraction of a position (`SIZING`) with a limit. A bankrupt account is closed by
-    the fund where the venue says so: settled at its bankruptcy price, the fund takes the difference,
+    Every order is a fraction of a position (`SIZING`) with a limit. Where the venue's fund backs a
+    fill (`backing`) the account is settled at its bankruptcy price, the fund takes the difference,
     and only as much is sold as the fund can pay for.
     """
     accounts = margin.assess(state, market, book, venue)
-    inside = _inside(state, accounts, book, venue)
+    inside = _inside(state, market, accounts, book, venue)
     bankrupt = inside & (state.entered <= 0.0)
-    if venue.liquidation.bankrupt_orders == "none":
+    if venue.liquidation.backing != "bankrupt":
         bankrupt = jnp.zeros_like(bankrupt)
 
     fraction = _fractions(state, market, accounts, bankrupt, book, venue)
     orders = _orders(state, market, accounts, inside, bankrupt, fraction, book, venue)
-    state, fills = orderbook.clear(orders, state, market, book)
+    whole_only = venue.liquidation.execution == "all_or_none"
+    state, fills = orderbook.clear(orders, state, market, book, whole_only)
     at = ledger.share_side(fills.price, orders.long, book)
 
-    by_fund = ledger.per_position(bankrupt, book)
+    by_fund = _backed(state, market, accounts, orders, at, bankrupt, book, venue)
     state, own, fees = _settle(state, market, accounts, orders, fills, at, by_fund, book, venue)
-    state, closed, loss, draw, need = _settle_bankrupt(
+    state, closed, loss, draw, need = _settle_backed(
         state, market, accounts, orders, fills, at, by_fund, book, venue
     )
     sold = own + closed
@@ -85,30 +92,88 @@ def _fractional(state, market, accounts, book, venue):
 
 
 def _to_margin(state, market, accounts, book, venue):
-    """The smallest share f of all positions with e − f c ≥ (1 + b)(1 − f) M."""
-    rules = venue.liquidation
+    """The smallest share that restores margin, if it costs the fee and mid's distance from the mark."""
     slip = price.mid(state, market) / market.mark - 1.0
     against = ledger.share_side(
         jnp.stack([jnp.maximum(-slip, 0.0), jnp.maximum(slip, 0.0)]), state.size > 0, book
     )
-    cost = margin.notional(state, market, book) * (rules.fee.astype(against.dtype) + against)
+    fee = venue.liquidation.fee.astype(against.dtype)
+    cost = margin.notional(state, market, book) * (fee + against)
+    return restoring(cost, accounts, book, venue)
+
+
+def restoring(cost, accounts: Accounts, book: Book, venue: Venue) -> Float[Array, " positions"]:
+    """The smallest share f of all positions with e − f c ≥ (1 + b)(1 − f) M, rounded up to multiples.
+
+    c is what closing everything costs, given per position.
+    """
     spent = ledger.per_account(cost, book)
-    target = (1.0 + rules.buffer).astype(spent.dtype) * accounts.maintenance
+    target = (1.0 + venue.liquidation.buffer).astype(spent.dtype) * accounts.maintenance
     helps = target > spent
     part = (target - accounts.equity) / jnp.where(helps, target - spent, 1.0)
-    return ledger.per_position(jnp.where(helps, jnp.clip(part, 0.0, 1.0), 1.0), book)
+    part = jnp.where(helps, jnp.clip(part, 0.0, 1.0), 1.0)
+    multiple = venue.liquidation.multiple.astype(part.dtype)
+    steps = jnp.ceil(part / jnp.where(multiple > 0, multiple, 1.0) - STEP_ROUNDING)
+    part = jnp.where(multiple > 0, jnp.minimum(steps * multiple, 1.0), part)
+    return ledger.per_position(part, book)
 
 
-SIZING = {"full": _full, "fractional": _fractional, "to_margin": _to_margin}
+def _tiers(state, market, accounts, book, venue):
+    """Down to the tier that lies `tiers_down` below; nothing where there is no such tier."""
+    value = margin.tier_value(state, market, book, venue)
+    down, floors = venue.liquidation.tiers_down, book.margin.floor
+    left = value
+    for floor, ceiling in zip(floors[down:], floors[1:], strict=False):
+        left = jnp.where(value >= floor, INSIDE * ceiling, left)
+    held = value > 0
+    return jnp.where(held, 1.0 - left / jnp.where(held, value, 1.0), 0.0)
+
+
+def _clips(state, market, accounts, book, venue):
+    """A clip every so often: a fraction of the position, at least and at most so many dollars."""
+    rules, value = venue.liquidation, margin.notional(state, market, book)
+    fraction, least, most = (
+        x.astype(value.dtype) for x in (rules.fraction, rules.clip_least, rules.clip_most)
+    )
+    clips = (market.dt / rules.clip).astype(value.dtype)
+    wanted = jnp.minimum(value, jnp.maximum(least, fraction * value) * clips)
+    together = ledger.per_account(wanted, book)
+    asks = together > 0
+    allowed = jnp.minimum(most * clips / jnp.where(asks, together, 1.0), 1.0)
+    wanted = wanted * ledger.per_position(allowed, book)
+    held = value > 0
+    return jnp.where(held, wanted / jnp.where(held, value, 1.0), 0.0)
+
+
+SIZING = {
+    "full": _full,
+    "fractional": _fractional,
+    "to_margin": _to_margin,
+    "tiers": _tiers,
+    "clips": _clips,
+}
+INSIDE = 1.0 - 1e-6  # of a tier's ceiling: what is left lies inside the tier, not on its edge
+STEP_ROUNDING = 1e-9  # of a multiple: a share that is one already is not rounded up to the next
 
 
 def _fractions(state, market, accounts, bankrupt, book: Book, venue: Venue):
     """Share of each position to send: a rest of less than the dust notional is sent too."""
     rules = venue.liquidation
-    part = SIZING[rules.sizing](state, market, accounts, book, venue)
+    part = ramped(SIZING[rules.sizing](state, market, accounts, book, venue), state, book, venue)
     left = (1.0 - part) * margin.notional(state, market, book)
     whole = (left < rules.dust.astype(left.dtype)) | ledger.per_position(bankrupt, book)
     return jnp.where(whole, 1.0, part)
+
+
+def ramped(part, state: State, book: Book, venue: Venue) -> Float[Array, " positions"]:
+    """The share of what sizing asks that may be sent so soon after the liquidation began."""
+    rules = venue.liquidation
+    if not rules.remembers:
+        return part
+    start, ramp = rules.ramp_start.astype(part.dtype), rules.ramp.astype(part.dtype)
+    slow = ramp > 0
+    grown = start + jnp.maximum(state.since, 0.0) / jnp.where(slow, ramp, 1.0)
+    return part * ledger.per_position(jnp.where(slow, jnp.minimum(grown, 1.0), 1.0), book)
 
 
 def _orders(
@@ -117,16 +182,57 @@ def _orders(
     """Orders of the accounts inside, each with the log distance that its limit tolerates."""
     sends = ledger.per_position(inside, book)
     quantity = jnp.where(sends, fraction * jnp.abs(state.size), 0.0)
+    if venue.adl.bypass:
+        quantity = jnp.where(ledger.share(bypassed(state, venue), book) > 0, 0.0, quantity)
     long = state.size > 0
     if venue.liquidation.limit == "none":
         return Orders(quantity=quantity, long=long, tolerance=None)
-    at = margin.bankruptcy_price(state, market, accounts, book)
+    at = LIMITS[venue.liquidation.limit](state, market, accounts, book, venue)
     now = price.distance(state.eaten, market.depth, market.order_book)
     room = price.distance_to(at, ledger.share(price.mid(state, market), book), long, market)
     free = ledger.per_position(bankrupt, book)
     tolerance = jnp.where(free, jnp.inf, ledger.share_side(now, long, book) + room)
     furthest = market.order_book.distance_max.astype(at.dtype)
     return Orders(quantity=quantity, long=long, tolerance=jnp.minimum(tolerance, furthest))
+
+
+def bypassed(state: State, venue: Venue) -> Float[Array, " markets"]:
+    """1 in the markets of pools whose drawdown rule holds."""
+    return pools.to_markets(state.pool_on, venue)
+
+
+def _bankruptcy(state, market, accounts, book, venue):
+    """Not beyond what the position's share of equity can bear."""
+    return margin.bankruptcy_price(state, market, accounts, book)
+
+
+def _fillable(state, market, accounts, book, venue):
+    """P − ABR · s · M_k / q: the further below margin, the more of it may be lost; ABR = 1 − e/M, 0 to 1."""
+    health = jnp.where(accounts.maintenance > 0, accounts.health, 1.0)
+    depth = jnp.clip(1.0 - health, 0.0, 1.0) * venue.liquidation.slack.astype(health.dtype)
+    room = accounts.required * ledger.per_position(depth, book)
+    open_ = state.size != 0
+    return ledger.share(market.mark, book) - jnp.where(
+        open_, room / jnp.where(open_, state.size, 1.0), 0.0
+    )
+
+
+def _mark(state, market, accounts, book, venue):
+    """The mark less a part of it for a long, plus that for a short."""
+    mark = ledger.share(market.mark, book)
+    return mark - jnp.sign(state.size) * venue.liquidation.slack.astype(mark.dtype) * mark
+
+
+LIMITS = {"bankruptcy": _bankruptcy, "fillable": _fillable, "mark": _mark}
+
+
+def _backed(state, market, accounts, orders: Orders, at, bankrupt, book, venue):
+    """Positions whose fills the fund settles at the bankruptcy price."""
+    by_fund = ledger.per_position(bankrupt, book)
+    if venue.liquidation.backing != "fills":
+        return by_fund
+    own = margin.bankruptcy_price(state, market, accounts, book)
+    return jnp.where(orders.long, at < own, at > own) & (state.size != 0)
 
 
 def _settle(state, market, accounts, orders: Orders, fills: Fills, at, by_fund, book, venue):
@@ -141,6 +247,9 @@ def _settle(state, market, accounts, orders: Orders, fills: Fills, at, by_fund, 
         asked = ledger.per_account(fee, book)
         scale = jnp.minimum(afford / jnp.where(asked > 0, asked, 1.0), 1.0)
         fee = fee * ledger.per_position(scale, book)
+    if rules.fee_cap == "surplus":
+        own = margin.bankruptcy_price(state, market, accounts, book)
+        fee = jnp.minimum(fee, jnp.maximum(signed * (at - own), 0.0))
     paid = ledger.per_account(signed * (at - 1.0) - fee, book)
     by_market = ledger.per_market(fee, book)
     to_pools = rules.fee_to_pool * pools.of_pools(by_market, venue)
@@ -155,10 +264,10 @@ def _settle(state, market, accounts, orders: Orders, fills: Fills, at, by_fund, 
     return state, filled, charged
 
 
-def _settle_bankrupt(state, market, accounts, orders, fills, at, by_fund, book, venue):
+def _settle_backed(state, market, accounts, orders, fills, at, by_fund, book, venue):
     """Fills that the fund pays for: at the bankruptcy price, as far as its balance goes."""
     nothing = jnp.zeros_like(state.debt)
-    if venue.liquidation.bankrupt_orders == "none":
+    if venue.liquidation.backing == "none":
         return state, jnp.zeros_like(fills.filled), nothing, nothing, nothing
     filled = jnp.where(by_fund, fills.filled, 0.0)
     signed = jnp.where(orders.long, filled, -filled)

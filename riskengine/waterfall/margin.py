@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from riskengine.specs.book import REST, Book, Totals
-from riskengine.specs.venue import Margin, Venue
+from riskengine.specs.venue import SIZE_UNIT, Margin, Venue
 from riskengine.types import pytree
 from riskengine.waterfall import ledger
 from riskengine.waterfall.state import Market, State
@@ -39,6 +39,7 @@ def attach(book: Book, venue: Venue) -> Book:
         name: getattr(venue.margin, name)[:, book.market].astype(book.size.dtype)
         for name in ("floor", "ratio", "deduction", "initial")
     }
+    spread["premium"] = venue.margin.premium[book.market].astype(book.size.dtype)
     totals = Totals(
         cash=ledger.total(book.cash),
         gross=ledger.total(jnp.abs(book.cash)),
@@ -49,12 +50,28 @@ def attach(book: Book, venue: Venue) -> Book:
     return dataclasses.replace(book, margin=margin, totals=totals)
 
 
-def maintenance(value: Float[Array, "*held"], tiers: Margin) -> Float[Array, "*held"]:
+def maintenance(
+    value: Float[Array, "*held"], size: Float[Array, "*held"], tiers: Margin
+) -> Float[Array, "*held"]:
     """Maintenance margin of notionals `value`, each under its own column of the tables.
 
-    Marginal brackets are the upper envelope of their lines, M = max_j (r_j v − d_j), as rates
-    rise from tier to tier; flat tiers charge the whole notional at the rate of its tier.
+    Where margin grows with size, M = max(T, b T + k g(s) v): T by the tables, s the size in
+    SIZE_UNIT, k the premium, g(s) = s or √s, b the part of T that the premium adds to.
     """
+    by_table = _by_table(value, tiers)
+    if tiers.growth == "none":
+        return by_table
+    units = jnp.abs(size) / SIZE_UNIT
+    grown = tiers.premium * GROWTH[tiers.growth](units) * value
+    return jnp.maximum(by_table, tiers.premium_on.astype(value.dtype) * by_table + grown)
+
+
+GROWTH = {"linear": lambda units: units, "root": jnp.sqrt}
+
+
+def _by_table(value: Float[Array, "*held"], tiers: Margin) -> Float[Array, "*held"]:
+    """Marginal brackets are the upper envelope of their lines, M = max_j (r_j v − d_j), as rates
+    rise from tier to tier; flat tiers charge the whole notional at the rate of its tier."""
     if tiers.kind == "flat":
         return value * tier_rate(value, tiers.floor, tiers.ratio)
     required = tiers.ratio[0] * value - tiers.deduction[0]
@@ -74,13 +91,19 @@ def tier_rate(value: Float[Array, "*held"], floor, rate) -> Float[Array, "*held"
 def assess(state: State, market: Market, book: Book, venue: Venue) -> Accounts:
     """Equity, maintenance margin and health of every account."""
     assert book.margin is not None, "the book is not attached to a venue"
-    at_entry = venue.margin.at == "entry"
-    paid = jnp.abs(state.size) * entry(state, book)
-    value = paid if at_entry else notional(state, market, book)
-    required = maintenance(value, book.margin)
+    required = maintenance(tier_value(state, market, book, venue), state.size, book.margin)
     held = equity(state, market, book)
     needed = ledger.per_account(required, book)
     return Accounts(equity=held, maintenance=needed, health=health(held, needed), required=required)
+
+
+def tier_value(
+    state: State, market: Market, book: Book, venue: Venue
+) -> Float[Array, " positions"]:
+    """The notional that tiers refer to, at mark or at entry."""
+    if venue.margin.at == "entry":
+        return jnp.abs(state.size) * entry(state, book)
+    return notional(state, market, book)
 
 
 def health(equity, maintenance) -> Float[Array, "..."]:
@@ -90,11 +113,29 @@ def health(equity, maintenance) -> Float[Array, "..."]:
 
 
 def watch(state: State, market: Market, book: Book, venue: Venue) -> State:
-    """Note the health with which every account enters the step; cooldowns run on."""
+    """Note the health with which every account enters the step; clocks run on."""
     entered = assess(state, market, book, venue).health
-    cooldown = jnp.maximum(state.cooldown - market.dt.astype(state.cooldown.dtype), 0.0)
+    dt = market.dt.astype(state.cooldown.dtype)
+    cooldown = jnp.maximum(state.cooldown - dt, 0.0)
     weakest = ledger.least(jnp.where(book.role == REST, jnp.inf, entered))
-    return dataclasses.replace(state, entered=entered, weakest=weakest, cooldown=cooldown)
+    state = dataclasses.replace(state, entered=entered, weakest=weakest, cooldown=cooldown)
+    if not venue.liquidation.remembers:
+        return state
+    below, until = (
+        x.astype(entered.dtype) for x in (venue.liquidation.below, venue.liquidation.until)
+    )
+    lasts = (state.since >= 0) & (entered < jnp.maximum(below, until))
+    since = jnp.where(lasts, state.since + dt, jnp.where(entered < below, 0.0, -1.0))
+    return dataclasses.replace(state, since=since)
+
+
+def threshold(state: State, below, venue: Venue) -> Float[Array, "..."]:
+    """Health below which accounts enter a stage: a liquidation that has begun lasts `until`."""
+    level = jnp.asarray(below, state.entered.dtype)
+    if not venue.liquidation.remembers:
+        return level
+    until = venue.liquidation.until.astype(level.dtype)
+    return jnp.where(state.since >= 0, jnp.maximum(level, until), level)
 
 
 def enters(state: State, accounts: Accounts, below, above, book: Book) -> Bool[Array, " accounts"]:
@@ -102,6 +143,24 @@ def enters(state: State, accounts: Accounts, below, above, book: Book) -> Bool[A
     below, above = (jnp.asarray(x, accounts.health.dtype) for x in (below, above))
     fallen = (state.entered < below) & (accounts.health < below)
     return fallen & (accounts.health >= above) & (book.role != REST)
+
+
+def close_out(
+    state: State, market: Market, accounts: Accounts, book: Book, venue: Venue
+) -> Float[Array, "..."]:
+    """Health at which a takeover begins: θ, or where it is nearer, margin less than M − gap · N."""
+    below = venue.takeover.below.astype(accounts.health.dtype)
+    if not venue.takeover.has_gap:
+        return below
+    gross = ledger.per_account(notional(state, market, book), book)
+    gap = venue.takeover.gap.astype(gross.dtype)
+    return jnp.maximum(below, 1.0 - gap * _per(gross, accounts.maintenance))
+
+
+def _per(amount, maintenance):
+    """amount / M; 0 where there is no position."""
+    holds = maintenance > 0
+    return jnp.where(holds, amount / jnp.where(holds, maintenance, 1.0), 0.0)
 
 
 def bankruptcy_price(

@@ -11,6 +11,8 @@ from riskengine.types import pytree
 from riskengine.waterfall import ledger, margin, price, select
 from riskengine.waterfall.state import Market, State
 
+WHOLE = 1.0 - 1e-9  # of an order's quantity: what is filled but for rounding is filled whole
+
 
 @pytree
 class Orders:
@@ -30,15 +32,20 @@ class Fills:
     price: Float[Array, "2 markets"]
 
 
-def clear(orders: Orders, state: State, market: Market, book: Book) -> tuple[State, Fills]:
+def clear(
+    orders: Orders, state: State, market: Market, book: Book, whole_only: bool = False
+) -> tuple[State, Fills]:
     """Fill what the book takes within the orders' limits, at one price per market and side.
 
     Limits are tested against the marginal price, so all orders that tolerate it are filled and the
-    marginal ones share what is left. The price is the average over the whole quantity.
+    marginal ones share what is left, or get nothing where orders are filled whole or not at all.
+    The price is the average over the whole quantity.
     """
     filled = _fill_all(orders, state, market, book)
     if orders.tolerance is not None:
         filled = _within_limits(filled, orders, state, market, book)
+    if whole_only:
+        filled = jnp.where(filled < WHOLE * orders.quantity, 0.0, filled)
     quantity = ledger.per_side(jnp.where(orders.long, filled, -filled), book)
     at = price.fill_price(state, quantity, market)
     return price.eat(state, quantity, market), Fills(filled=filled, quantity=quantity, price=at)

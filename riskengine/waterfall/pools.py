@@ -88,7 +88,9 @@ def requirement(state: State, market: Market, venue: Venue) -> Float[Array, "poo
     spread = {
         n: getattr(venue.margin, n)[:, None] for n in ("floor", "ratio", "deduction", "initial")
     }
-    return margin.maintenance(value, dataclasses.replace(venue.margin, **spread))
+    spread["premium"] = venue.margin.premium[None]
+    tiers = dataclasses.replace(venue.margin, **spread)
+    return margin.maintenance(value, state.pool_size, tiers)
 
 
 def margin_need(state: State, market: Market, venue: Venue) -> Float[Array, " pools"]:
@@ -97,6 +99,27 @@ def margin_need(state: State, market: Market, venue: Venue) -> Float[Array, " po
     holds = ledger.tree(jnp.abs(state.pool_size).T) > 0
     need = venue.pools.margin_multiple * required - equity_change(state, market)
     return jnp.where(holds, need, 0.0)
+
+
+def drawdown_need(state: State, market: Market, venue: Venue) -> Float[Array, " pools"]:
+    """Capital with which no drawdown rule starts: DD / r − peak, DD the fall of A + U from its peak."""
+    fall = state.pool_peak - equity_change(state, market)
+    return jnp.where(fall > 0, fall / venue.pools.drawdown - state.pool_peak, 0.0)
+
+
+def switch(state: State, market: Market, venue: Venue) -> State:
+    """Drawdown rules start where their need exceeds the capital, and hold until the fall is smaller."""
+    starts = drawdown_need(state, market, venue) > pool_capital(venue)
+    fall = state.pool_peak - equity_change(state, market)
+    ends = fall < venue.pools.release * (pool_capital(venue) + state.pool_peak)
+    holds = starts | ((state.pool_on > 0) & ~ends)
+    return dataclasses.replace(state, pool_on=holds.astype(state.pool_on.dtype))
+
+
+RULE_NEEDS = {
+    "margin": margin_need,
+    "drawdown": drawdown_need,
+}  # of the rules that `adl` decides by
 
 
 def trade(
@@ -124,6 +147,9 @@ def note(state: State, market: Market, venue: Venue) -> tuple[State, dict[str, A
     paid_in = ledger.total(jnp.where(first_loss, inflows, 0.0))
     worth = ledger.total(jnp.where(first_loss, equity_change(state, market), 0.0))
     peak = jnp.maximum(state.inflow_peak, paid_in)
+    if "drawdown" in venue.pools.triggers:
+        change = equity_change(state, market)
+        state = dataclasses.replace(state, pool_peak=jnp.maximum(state.pool_peak, change))
     moved = dict(
         need_cash=state.debt - inflows,
         need_exit=state.debt - (inflows + gains),

@@ -29,12 +29,15 @@ def _owners(state: State, venue: Venue):
         if owner < 0:
             continue
         due = jnp.zeros_like(state.debt).at[owner].set(state.debt[pool])
+        left = jnp.maximum(venue.pools.owner_pays[pool] - state.owner_paid[pool], 0.0)
+        due = jnp.minimum(due, left)
         payment, need = pools.pay(due, state, venue)
         needs, paid = jnp.maximum(needs, need), payment[owner]
         state = dataclasses.replace(
             state,
             pool_cash=state.pool_cash.at[owner].set(state.pool_cash[owner] - paid),
             debt=state.debt.at[pool].set(state.debt[pool] - paid),
+            owner_paid=state.owner_paid.at[pool].add(paid),
         )
         drawn = drawn + paid
     return state, drawn, needs
@@ -58,4 +61,31 @@ def _winners(state: State, market: Market, book: Book, venue: Venue):
     return state, shared
 
 
-RULES = {"none": _none, "winners": _winners}
+def _positions(state: State, market: Market, book: Book, venue: Venue):
+    """Every open position, long or short, of a pool's markets pays in proportion to its notional.
+
+    So does a change of a funding index on both sides. Nobody's equity limits it.
+    """
+    value = margin.notional(state, market, book)
+    base = pools.of_pools(ledger.per_market(value, book), venue)
+    open_ = base > 0
+    rate = jnp.where(open_, state.debt / jnp.where(open_, base, 1.0), 0.0)
+    charge = value * ledger.share(pools.to_markets(rate, venue), book)
+    shared = ledger.tree(jnp.where(open_, state.debt, 0.0))
+    cash = state.cash - ledger.per_account(charge, book)
+    return dataclasses.replace(state, cash=cash, debt=jnp.where(open_, 0.0, state.debt)), shared
+
+
+def _balances(state: State, market: Market, book: Book, venue: Venue):
+    """Balances that are withdrawn while money is short lose the share D / (Σ e⁺ + D)."""
+    worth = jnp.maximum(margin.equity(state, market, book), 0.0)
+    together, due = ledger.total(worth), ledger.tree(state.debt)
+    claims = together + due
+    factor = venue.social_share * due / jnp.where(claims > 0, claims, 1.0)
+    shared = factor * together
+    kept = jnp.where(due > 0, (due - shared) / jnp.where(due > 0, due, 1.0), 0.0)
+    cash = state.cash - worth * factor.astype(worth.dtype)
+    return dataclasses.replace(state, cash=cash, debt=state.debt * kept), shared
+
+
+RULES = {"none": _none, "winners": _winners, "positions": _positions, "balances": _balances}

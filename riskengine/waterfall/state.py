@@ -34,6 +34,7 @@ class State:
     cash: Float[Array, " accounts"]
     dense_entry: Float[Array, "dense markets"]  # average entry of makers and `rest`
     cooldown: Float[Array, " accounts"]  # s
+    since: Float[Array, " remembered"]  # s since a liquidation began; −1: none; empty if not needed
     entered: Float[Array, " accounts"]  # health at the marks of this step, before any stage
     weakest: Float[Array, ""]  # lowest of them, `rest` aside
     record: AccountRecord
@@ -42,6 +43,9 @@ class State:
     pool_cash: Float[Array, " pools"]
     pool_basis: Float[Array, "pools markets"]
     inflow_peak: Float[Array, ""]  # running peak of the first-loss pools' net inflow
+    pool_peak: Float[Array, " pools"]  # running peak of each pool's A + U
+    pool_on: Float[Array, " pools"]  # 1 while its drawdown rule holds
+    owner_paid: Float[Array, " pools"]  # USD that its owner has paid for a pool
     debt: Float[Array, " pools"]  # owed to the venue and not yet paid
     street_size: Float[Array, " markets"]
     street_cash: Float[Array, ""]

@@ -11,6 +11,7 @@ from riskengine.waterfall import (
     fund,
     ledger,
     liquidation,
+    losing,
     margin,
     pools,
     price,
@@ -52,6 +53,7 @@ def opening(book: Book, venue: Venue) -> State:
         cash=book.cash,
         dense_entry=_dense_entry(book),
         cooldown=none,
+        since=none - 1.0 if venue.liquidation.remembers else none[:0],
         entered=jnp.full_like(book.cash, jnp.inf),
         weakest=jnp.asarray(jnp.inf, ledger.DOUBLE),
         record=AccountRecord(
@@ -65,6 +67,9 @@ def opening(book: Book, venue: Venue) -> State:
         pool_cash=per_pool,
         pool_basis=jnp.zeros((pools_, markets), ledger.DOUBLE),
         inflow_peak=money,
+        pool_peak=per_pool,
+        pool_on=per_pool,
+        owner_paid=per_pool,
         debt=per_pool,
         street_size=per_market,
         street_cash=money,
@@ -107,8 +112,8 @@ def waterfall(
     packing = Packing.of(so_far)
     packed = _first_note(packing.pack(so_far), packing, market, book, venue)
     for name in venue.stages:
-        if name == "adl" and "margin" in venue.pools.triggers:
-            packed = _margin_note(packed, packing, market, book, venue)
+        if name == "adl" and losing.read_capital(venue):
+            packed = _rules_note(packed, packing, market, book, venue)
         packed = _stage(name, packing)(packed, market, book, venue)
     return packing.unpack(packed)
 
@@ -120,10 +125,10 @@ def _first_note(packed, packing: Packing, market: Market, book: Book, venue: Ven
     return packing.pack((state, merge(moved, vector(flows(book, venue, **noted)), book, venue)))
 
 
-def _margin_note(packed, packing: Packing, market: Market, book: Book, venue: Venue):
-    """The pools' need by the rule `margin`, on the state on which `adl` decides by it."""
+def _rules_note(packed, packing: Packing, market: Market, book: Book, venue: Venue):
+    """The pools' need by rules that `adl` decides by, on the state on which it does."""
     state, moved = packing.unpack(packed)
-    need = jnp.where(market.dt > 0, pools.margin_need(state, market, venue), 0.0)
+    need = jnp.where(market.dt > 0, losing.rules_need(state, market, venue), 0.0)
     return packing.pack(
         (state, merge(moved, vector(flows(book, venue, need_rules=need)), book, venue))
     )

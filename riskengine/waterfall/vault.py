@@ -14,19 +14,25 @@ from riskengine.waterfall.state import Flows, Market, State, flows
 
 def takeover_needed(state: State, market: Market, book: Book, venue: Venue) -> Bool[Array, ""]:
     """Whether any account may enter the stage."""
-    return state.weakest < venue.takeover.below
+    highest = jnp.maximum(venue.takeover.below, 1.0) if venue.takeover.has_gap else None
+    below = venue.takeover.below if highest is None else highest
+    return state.weakest < liquidation.highest(below, venue)
 
 
 def take_over(state: State, market: Market, book: Book, venue: Venue) -> tuple[State, Flows]:
-    """Pass positions at their bankruptcy price, and so all equity, to the pool of their market.
+    """Pass positions, whole or in part, to the pool of their market at the rule's price.
 
-    With an inventory rule a pool accepts the share a of every piece that its cap leaves room for;
-    the account keeps 1 − a of each position and of its equity.
+    At the bankruptcy price all equity goes with them. With a rule that limits what it takes, a pool
+    accepts the share a of every piece; the account keeps the rest.
     """
     accounts = margin.assess(state, market, book, venue)
-    inside = margin.enters(state, accounts, venue.takeover.below, venue.takeover.above, book)
+    below = margin.close_out(state, market, accounts, book, venue)
+    below = margin.threshold(state, below, venue)
+    inside = margin.enters(state, accounts, below, venue.takeover.above, book)
     offered = jnp.where(ledger.per_position(inside, book), state.size, 0.0)
-    at = margin.bankruptcy_price(state, market, accounts, book)
+    at = PRICES[venue.takeover.price](state, market, accounts, book, venue)
+    if venue.takeover.sizing == "to_margin":
+        offered = offered * _part(state, market, accounts, at, book, venue)
 
     share, need = _acceptance(ledger.per_market(offered, book), state, market, venue)
     passed = offered * ledger.share(pools.to_markets(share, venue), book)
@@ -39,15 +45,60 @@ def take_over(state: State, market: Market, book: Book, venue: Venue) -> tuple[S
         cash=state.cash + ledger.per_account(passed * (at - 1.0), book),
         record=record,
     )
+    state, owed = _left_owing(state, accounts, book, venue)
     worth = ledger.tree(ledger.per_market(jnp.abs(passed), book) * market.mark)
-    return state, flows(book, venue, takeover=worth, need_rules=need)
+    return state, flows(book, venue, takeover=worth, need_rules=need, bad_debt=owed)
+
+
+def _left_owing(state: State, accounts, book: Book, venue: Venue):
+    """At its bankruptcy price an account ends with nothing; at the mark it may owe."""
+    if venue.takeover.price == "bankruptcy":
+        return state, jnp.zeros((), ledger.DOUBLE)
+    return liquidation.write_off(state, accounts, book, venue)
+
+
+def _bankruptcy(state, market, accounts, book, venue):
+    """Equity of the position zero: the pool gets all that is left."""
+    return margin.bankruptcy_price(state, market, accounts, book)
+
+
+def _mark(state, market, accounts, book, venue):
+    """The mark less a discount on notional and a penalty on margin; the account keeps the rest."""
+    mark, open_ = ledger.share(market.mark, book), state.size != 0
+    discount, penalty = (
+        x.astype(mark.dtype) for x in (venue.takeover.discount, venue.takeover.penalty)
+    )
+    per_unit = discount * mark + penalty * accounts.required / jnp.where(
+        open_, jnp.abs(state.size), 1.0
+    )
+    return mark - jnp.sign(state.size) * per_unit
+
+
+PRICES = {"bankruptcy": _bankruptcy, "mark": _mark}
+
+
+def _part(state, market, accounts, at, book: Book, venue: Venue) -> Float[Array, " positions"]:
+    """The share of positions that restores margin, as orders are sized; crumbs are passed, too."""
+    cost = state.size * (ledger.share(market.mark, book) - at)
+    part = liquidation.restoring(cost, accounts, book, venue)
+    part = liquidation.ramped(part, state, book, venue)
+    left = (1.0 - part) * margin.notional(state, market, book)
+    return jnp.where(left < venue.liquidation.dust.astype(left.dtype), 1.0, part)
 
 
 def _acceptance(offered: Float[Array, " markets"], state: State, market: Market, venue: Venue):
     """Share a of what is offered that each pool accepts, and its need N₁/κ − A."""
+    share, needs = jnp.ones_like(state.pool_cash), jnp.zeros_like(state.pool_cash)
+    for rule in venue.pools.triggers:
+        if rule in CAPS:
+            part, need = CAPS[rule](offered, state, market, venue)
+            share, needs = jnp.minimum(share, part), jnp.maximum(needs, need)
+    return share, needs
+
+
+def _within_inventory(offered, state: State, market: Market, venue: Venue):
+    """What the net inventory leaves room for: a N₁ + (1 − a) N₀ ≤ κ B; need N₁/κ − A."""
     everything = jnp.ones_like(state.pool_cash)
-    if "inventory" not in venue.pools.triggers:
-        return everything, jnp.zeros_like(everything)
     cap = venue.pools.inventory_cap
     incoming = jnp.where(pools.serves(venue), offered[None], 0.0)
     now, then = (
@@ -59,6 +110,19 @@ def _acceptance(offered: Float[Array, " markets"], state: State, market: Market,
     room = (cap * pools.balance(state, venue) - now) / jnp.where(grows, then - now, 1.0)
     part = jnp.clip(room, 0.0, 1.0)
     return jnp.where(need > pool_capital(venue), part, everything), need
+
+
+def _within_rate(offered, state: State, market: Market, venue: Venue):
+    """What may be taken in a step: a N ≤ ν F dt, N the notional offered; need N / (ν dt)."""
+    asked = pools.of_pools(jnp.abs(offered) * market.mark, venue)
+    most = venue.pools.rate_cap * market.dt
+    need = jnp.where(asked > 0, asked / jnp.where(most > 0, most, 1.0), 0.0)
+    short = need > pool_capital(venue)
+    part = most * jnp.where(short, pool_capital(venue), 0.0) / jnp.where(asked > 0, asked, 1.0)
+    return jnp.where(short, jnp.clip(part, 0.0, 1.0), 1.0), need
+
+
+CAPS = {"inventory": _within_inventory, "rate": _within_rate}
 
 
 def _receive(state: State, passed, at, book: Book, venue: Venue) -> State:
@@ -83,6 +147,9 @@ def unwind(state: State, market: Market, book: Book, venue: Venue) -> tuple[Stat
     """Each pool closes at most its rate of depth per second, through the same order book."""
     size = state.pool_size
     fastest = venue.pools.unwind_rate[:, None, None] * market.depth[None] * market.dt
+    if venue.adl.bypass:
+        free = liquidation.bypassed(state, venue) <= 0
+        fastest = jnp.where(free[None, None], fastest, 0.0)
     sell = jnp.minimum(jnp.maximum(size, 0.0), fastest[:, 0])
     buy = jnp.minimum(jnp.maximum(-size, 0.0), fastest[:, 1])
     asked = jnp.stack([ledger.tree(sell), ledger.tree(buy)])

@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import numpy as np
 import pytest
 import yaml
 from shared_data import PROJECT, module
@@ -61,7 +62,7 @@ def test_defaults_are_those_of_the_documentation():
 def test_every_venue_builds(name):
     config = loaded(f"venue={name}")
     markets = (*config.book.markets, "unheard of")
-    venue = build.build_venue(config.venue, markets, 1e9)
+    venue = build.build_venue(config.venue, markets, np.full(len(markets), 1e9 / len(markets)))
     assert venue.stages == tuple(config.venue.stages)
     assert float(venue.capital) == pytest.approx(1e7 * config.venue.fund_pct)
     assert venue.margin.ratio.shape[1] == len(markets)

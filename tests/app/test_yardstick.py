@@ -89,7 +89,7 @@ def ours(engine, inputs, regime) -> dict[str, np.ndarray]:
     index = np.exp(np.cumsum(returns, axis=1))
     depth = np.full((PATHS, STEPS, 2, 1), parameters.depth / 4)
     quotes = every_step(index[:, :, None], depth, np.ones((PATHS, STEPS)))
-    venue = build.build_venue(config.venue, ("X",), 1.0)
+    venue = build.build_venue(config.venue, ("X",), np.ones(1))
     order_book = scenarios._order_book(config.scenario)
     state, mark, closed = jax.device_get(engine(quotes, book, venue, order_book))
     size, cash = np.zeros((2, PATHS, ACCOUNTS))

@@ -46,7 +46,7 @@ def conserves(name: str, seed: int, dtype: str) -> bool:
     venue, order_book = rulebook.venue(name, rng), rulebook.order_book(name, rng)
     quotes = worlds.quotes(rng, STEPS, move=0.05, depth=2e4)
     opening = twins.begin(book, venue)
-    start = shaken(opening, rng) if seed % 2 else opening
+    start = shaken(opening, rng, venue) if seed % 2 else opening
     before, moved = start, False
     for _, found in twins.trajectory(quotes, order_book, book, venue, start):
         moved |= _step_conserves(venue.stages, before, found, book, dtype)

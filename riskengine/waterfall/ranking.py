@@ -1,0 +1,113 @@
+"""Who is deleveraged first: scores of positions, the highest first (docs/model.md 4.6)."""
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from riskengine.specs.book import Book
+from riskengine.types import pytree
+from riskengine.waterfall import ledger
+from riskengine.waterfall.margin import Accounts
+from riskengine.waterfall.state import Market
+
+LEAST_SCORE = 1e-8
+LOT_DIGITS = 1e7
+
+
+@pytree
+class Standing:
+    """What rankings look at, per position."""
+
+    profit: Float[Array, "*held"]  # u
+    notional: Float[Array, "*held"]  # n, at mark
+    entry_notional: Float[Array, "*held"]  # v
+    equity: Float[Array, "*held"]  # e, of the account, like all that follows
+    account_notional: Float[Array, "*held"]
+    account_profit: Float[Array, "*held"]
+    maintenance: Float[Array, "*held"]  # M
+    size: Float[Array, "*held"]
+    lot: Float[Array, "*held"]  # place in a line that starts anywhere
+
+
+def profit_leverage(s: Standing):
+    """max(u, 0)/v × n/e, each at least 1e-8: profit on entry times leverage of the position."""
+    return jnp.maximum(
+        _ratio(jnp.maximum(s.profit, 0.0), s.entry_notional), LEAST_SCORE
+    ) * jnp.maximum(_ratio(s.notional, s.equity), LEAST_SCORE)
+
+
+def return_leverage(s: Standing):
+    """r = u/n times the account's leverage L where r ≥ 0, r / L where r < 0."""
+    return _weighed(_ratio(s.profit, s.notional), _ratio(s.account_notional, s.equity))
+
+
+def return_margin(s: Standing):
+    """r = u/v times the account's margin ratio M/e where r ≥ 0, divided by it where r < 0."""
+    return _weighed(_ratio(s.profit, s.entry_notional), _ratio(s.maintenance, s.equity))
+
+
+def balance_margin(s: Standing):
+    """max(u, 0) / max(1, balance) × M/e, balance = e − Σ u; nothing for a loss."""
+    balance = jnp.maximum(s.equity - s.account_profit, 1.0)
+    return jnp.maximum(s.profit, 0.0) / balance * _ratio(s.maintenance, s.equity)
+
+
+def price_leverage(s: Standing):
+    """mark/entry × n/e, as a venue's page words it: for shorts it falls with profit."""
+    return _ratio(s.notional, s.entry_notional) * _ratio(s.notional, s.equity)
+
+
+def leverage(s: Standing):
+    """The account's leverage alone."""
+    return _ratio(s.account_notional, s.equity)
+
+
+def profit_rate(s: Standing):
+    """u/n: the most profitable entry price first."""
+    return _ratio(s.profit, s.notional)
+
+
+def largest(s: Standing):
+    """The largest position first."""
+    return s.size
+
+
+def line(s: Standing):
+    """One after the other from an account drawn by lot; neither profit nor leverage matters."""
+    return 1.0 - s.lot
+
+
+RANKINGS = {
+    "profit_leverage": profit_leverage,
+    "return_leverage": return_leverage,
+    "return_margin": return_margin,
+    "balance_margin": balance_margin,
+    "price_leverage": price_leverage,
+    "leverage": leverage,
+    "profit_rate": profit_rate,
+    "largest": largest,
+    "line": line,
+}
+
+
+def _weighed(r, weight):
+    """r × w for a gain, r / w for a loss."""
+    loses = jnp.where(weight > 0, _ratio(r, weight), -jnp.inf)
+    return jnp.where(r >= 0, r * weight, loses)
+
+
+def _ratio(a, b):
+    """a / b; 0 where b is not positive."""
+    positive = b > 0
+    return jnp.where(positive, a / jnp.where(positive, b, 1.0), 0.0)
+
+
+def lots(market: Market, accounts: Accounts, book: Book) -> Float[Array, " positions"]:
+    """Place of each position's account in a line that starts anywhere, from 0 to 1.
+
+    Where it starts is drawn from digits of the index that nobody controls.
+    """
+    digits = LOT_DIGITS * market.index
+    start = ledger.share(digits - jnp.floor(digits), book)
+    count = accounts.equity.shape[0]
+    number = ledger.per_position(jnp.arange(count, dtype=start.dtype) / count, book)
+    return number - start + jnp.where(number < start, 1.0, 0.0)
