@@ -56,6 +56,10 @@ class MarginConfig:
     )
     markets: dict[str, str] = table("the table of a market")
     default: str = plain("", "the table of all other markets")
+    path: str | None = plain(
+        None,
+        "file of leverage tiers (docs/files.md), for the markets in it; null: the tables alone",
+    )
 
 
 @dataclass
