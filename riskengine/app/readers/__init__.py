@@ -11,6 +11,7 @@ from riskengine.app.readers import ccxt, dydx, hyperliquid, rows, tree
 from riskengine.app.readers.rows import Row
 from riskengine.app.readers.tree import Node
 from riskengine.app.sources import Block, Header, Source
+from riskengine.errors import printable
 
 FAMILIES = (ccxt, hyperliquid, dydx)
 KNOWN = "must hold positions as " + ", ".join(family.TITLE for family in FAMILIES)
@@ -116,8 +117,9 @@ def _marks(found: list[Row]) -> tuple[dict[str, float], tuple[str, ...]]:
         usual = largest[row.market]
         apart = abs(float(row.mark / usual.mark) - 1.0)
         if apart > APART:
-            must = f"must be within {APART:.0%} of {usual.mark:.6g}, the mark in {usual.node.place}"
-            raise row.node.error(must, f"{row.mark:.6g} in market {row.market}")
+            there = f"{float(usual.mark):.8g}, the mark in {printable(usual.node.place, 60)}"
+            got = f"{float(row.mark):.8g} in market {row.market}"
+            raise row.node.error(f"must be within {APART:.0%} of {there}", got)
         moved, most = moved + (apart > ROUNDED), max(most, apart)
     note = f"{moved} positions count at the mark of their market's largest, up to {most:.2%} away"
     return {name: float(row.mark) for name, row in largest.items()}, (note,) if moved else ()

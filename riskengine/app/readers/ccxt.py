@@ -174,7 +174,7 @@ def bars(root: Node) -> Iterator[Knots]:
 def _knots(node: Node) -> tuple[list[str], np.ndarray, np.ndarray]:
     """Open, low, high, close of a bar at its start, thirds and end; falling bars have the high first.
 
-    A bar lasts until the next, and no longer than the median one: after a gap the price opens again.
+    A bar lasts until the next, and no longer than the shortest: after a gap the price opens again.
     """
     for bar in node.items():
         if not isinstance(bar.value, list) or len(bar.value) < 5:
@@ -192,7 +192,7 @@ def _knots(node: Node) -> tuple[list[str], np.ndarray, np.ndarray]:
         if bad.any():
             bar = list(node.items())[int(np.argmax(bad))]
             raise bar.error(must, ", ".join(map(str, bar.value[:5])))
-    usual = float(np.median(np.diff(start)))
+    usual = float(np.diff(start).min())
     end = start + usual
     end[:-1] = np.where(np.diff(start) < 1.001 * usual, start[1:], end[:-1])
     falls = close < opening

@@ -76,6 +76,6 @@ def marked(node: Node, mark: str, size: Decimal, entry: Decimal) -> tuple[Decima
     price = entry + gain / size
     if price <= 0:
         raise node["unrealizedPnl"].error(
-            f"must give a mark > 0 (entry + profit / size = {price:.6g})"
+            f"must give a mark > 0 (entry + profit / size = {float(price):.6g})"
         )
     return price, gain
