@@ -67,21 +67,26 @@ def _price_blocks(root: Node) -> Iterator[Block]:
 def _accounts(root: Node) -> Iterator[tuple[ModuleType, str, Node]]:
     """Every account of a file with its name and the family of its structure."""
     root = dydx.opened(root)
-    if _family(root) and root.value:
-        named = [(ALONE, root)]
-    elif isinstance(root.value, list):
-        named = [("", dydx.opened(node)) for node in root.items()]
-    elif isinstance(root.value, dict):
-        named = [(name, dydx.opened(node)) for name, node in root.entries()]
-    else:
-        named = []
-    first = _family(named[0][1]) if named else None
-    if first is None:
-        raise root.error(KNOWN, _content(named[0][1] if named else root))
-    for name, node in named:
+    first = None
+    for name, node in _named(root):
+        first = first or _family(node)
+        if first is None:
+            raise root.error(KNOWN, _content(node))
         if not first.fits(node):
             raise node.error(f"must be as {first.TITLE} gives it, like the first", _content(node))
         yield first, _owner(name, node), node
+    if first is None:
+        raise root.error(KNOWN)
+
+
+def _named(root: Node) -> Iterator[tuple[str, Node]]:
+    """The accounts of a file with the names that it has for them."""
+    if _family(root) and root.value:
+        yield ALONE, root
+    elif isinstance(root.value, list):
+        yield from (("", dydx.opened(node)) for node in root.items())
+    elif isinstance(root.value, dict):
+        yield from ((name, dydx.opened(node)) for name, node in root.entries())
 
 
 def _family(node: Node) -> ModuleType | None:

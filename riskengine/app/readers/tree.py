@@ -4,6 +4,9 @@ A number stays the text that it was written as, so cells of JSON and of CSV are 
 rules: NaN and Infinity get as far as the field that they stand in, and are refused there.
 """
 
+import collections
+import contextlib
+import functools
 import json
 import os
 from collections.abc import Iterator
@@ -16,7 +19,7 @@ from riskengine.app.columns import Kind
 from riskengine.app.sources import Source
 from riskengine.errors import InputError
 
-SIZE_MAX = 64 << 20  # bytes of a file: it is read whole, into about ten times its size
+SIZE_MAX = 32 << 20  # bytes of a file: it is read whole, into up to thirty times its size
 NAME = columns.name()
 
 
@@ -30,7 +33,7 @@ class _RepeatedKey(ValueError):
     """An object with two values for a key has no meaning that all readers share."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Node:
     """A value of the file at `place`, such as `[3].entryPrice`."""
 
@@ -76,31 +79,35 @@ class Node:
 
     def text(self, kind: Kind = NAME) -> str:
         """A word or a name of this kind."""
-        if not isinstance(self.value, str) or not kind.reads(self.value):
-            raise self.error(kind.must)
-        return str(kind.read((self.value,))[0])
+        return str(self._read(kind))
 
     def number(self, kind: Kind) -> Decimal:
         """A number of this kind, written as one or as text. Sums and products of it are exact."""
-        if not isinstance(self.value, str) or not kind.reads(self.value):
-            raise self.error(kind.must)
-        return Decimal(repr(float(kind.read((self.value,))[0])))
+        return Decimal(repr(float(self._read(kind))))
+
+    def _read(self, kind: Kind) -> Any:
+        if isinstance(self.value, str):
+            with contextlib.suppress(ValueError):
+                return kind.read((self.value,))[0]
+        raise self.error(kind.must)
 
 
 def load(source: Source, file: BinaryIO, digest: Any) -> Node:
     """The whole file."""
     if os.fstat(file.fileno()).st_size > SIZE_MAX:
-        must = f"must have at most {SIZE_MAX} bytes (the limit of JSON; CSV and Parquet have none)"
+        must = (
+            f"must have at most {SIZE_MAX} bytes (the limit of JSON; CSV and Parquet may have more)"
+        )
         raise source.error(must)
     data = file.read(SIZE_MAX)
     digest.update(data)
-    text = cells.decoded(source, 1, data)
+    text, number = cells.decoded(source, 1, data), functools.lru_cache(1 << 16)(Number)
     try:
         value = json.loads(
             text,
-            parse_float=Number,
-            parse_int=Number,
-            parse_constant=Number,
+            parse_float=number,
+            parse_int=number,
+            parse_constant=number,
             object_pairs_hook=_unique,
         )
     except json.JSONDecodeError as error:
@@ -119,6 +126,6 @@ def load(source: Source, file: BinaryIO, digest: Any) -> Node:
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
-        keys = [key for key, _ in pairs]
-        raise _RepeatedKey(next(key for place, key in enumerate(keys) if key in keys[:place]))
+        counts = collections.Counter(key for key, _ in pairs)
+        raise _RepeatedKey(counts.most_common(1)[0][0])
     return found
