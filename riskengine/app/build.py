@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from riskengine.app import books, scenarios, validate
+from riskengine.app import books, scenarios, tiers, validate
 from riskengine.app.books import OpenBook
 from riskengine.app.config import Config, VenueConfig
 from riskengine.app.config_venue import MarginConfig
@@ -36,6 +36,7 @@ class Question:
     opened: OpenBook
     open_interest: float  # USD, one side, mean over books
     prices: scenarios.PriceSource | None
+    tiers: dict[str, str] = dataclasses.field(default_factory=dict)  # file → SHA-256
 
     @property
     def account_names(self) -> list[np.ndarray]:
@@ -52,13 +53,14 @@ class Question:
     @property
     def inputs(self) -> dict[str, str]:
         """SHA-256 of every file that was read."""
-        read = dict(self.opened.inputs)
+        read = dict(self.opened.inputs) | self.tiers
         return read | (self.prices.inputs if self.prices else {})
 
 
 def build(config: Config) -> Question:
     """The specs of a run. Raises `InputError` where the input is wrong."""
     validate.check(config)
+    config, read = tiers.applied(config)
     use_double()
     key = keys.root(config.simulation.seed)
     seconds = grid([(p.duration_min * MINUTE, p.dt_s) for p in config.simulation.grid])
@@ -79,6 +81,7 @@ def build(config: Config) -> Question:
         opened=opened,
         open_interest=float(interest.sum()),
         prices=prices,
+        tiers=read,
     )
 
 

@@ -30,7 +30,7 @@ def _csv(source: Source, file: BinaryIO, digest: Any) -> tuple[Header, Iterator[
     blocks = (_split(source, first, text) for first, text in _texts(source, file, digest))
     for block in blocks:
         if block.rows:
-            line, names = block.places[0], tuple(cell.strip(" \t") for cell in block.rows[0])
+            line, names = int(block.places[0]), tuple(cell.strip(" \t") for cell in block.rows[0])
             _must_be_a_header(source, line, names)
             rest = Block(block.places[1:], block.rows[1:])
             return Header(names, line), itertools.chain([rest], blocks)
@@ -64,7 +64,7 @@ def _texts(source: Source, file: BinaryIO, digest: Any) -> Iterator[tuple[int, b
 
 def _split(source: Source, first: int, text: bytes) -> Block:
     """Lines as rows of cells; a quoted cell ends on its line, and blank lines are left out."""
-    lines = _decoded(source, first, text).split("\n")
+    lines = decoded(source, first, text).split("\n")
     try:
         rows = list(csv.reader(lines, strict=True))
     except csv.Error:
@@ -75,7 +75,7 @@ def _split(source: Source, first: int, text: bytes) -> Block:
     return Block([first + i for i in filled], [rows[i] for i in filled])
 
 
-def _decoded(source: Source, line: int, text: bytes) -> str:
+def decoded(source: Source, line: int, text: bytes) -> str:
     """UTF-8 without NUL; a byte order mark at the start of the file is dropped."""
     text = text.removeprefix(BOM) if line == 1 else text
     wrong = text.find(b"\0")

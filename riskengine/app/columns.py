@@ -14,13 +14,13 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import cast
+from typing import Any, BinaryIO, cast
 
 import numpy as np
 
 from riskengine.app import cells
 from riskengine.app.sources import Block, Header, Source, opened
-from riskengine.errors import InputError
+from riskengine.errors import InputError, printable
 
 Cells = Sequence[str | None]
 MARKS = frozenset("0123456789+-.eE \t")  # of a number; float itself checks their order
@@ -152,30 +152,41 @@ def instant(text: str | None) -> float:
 
 Column = tuple[str, Kind]
 Schema = Callable[[Source, Header], list[Column]]
+Reader = Callable[[Source, BinaryIO, Any], tuple[Header, Iterator[Block]]]
 
 
 @dataclass(frozen=True, eq=False)
 class Table:
-    """All columns of a file by name, and the line (row, if Parquet) where each entry stands."""
+    """All columns of a file by name, and the line (row of Parquet, path in JSON) of each entry."""
 
     source: Source
     columns: dict[str, np.ndarray]
     places: np.ndarray
     sha256: str
+    notes: tuple[str, ...] = ()
 
     def error(self, row: int, column: str, must: str, got: object = None) -> InputError:
         shown = None if got is None else repr(got)
-        return self.source.error(must, shown, int(self.places[row]), column)
+        place = self.places[row]
+        return self.source.error(
+            must, shown, place if isinstance(place, str) else int(place), column
+        )
 
     def at(self, row: int) -> str:
-        return f"{'line' if self.source.suffix == '.csv' else 'row'} {self.places[row]}"
+        place = self.places[row]
+        kind = {".csv": "line ", ".parquet": "row "}.get(self.source.suffix, "")
+        return f"{kind}{printable(place, 60) if isinstance(place, str) else place}"
 
 
-def table(source: Source, schema: Schema, limit: int) -> Table:
-    """Read a file of at most `limit` rows; `schema` gives names and kinds for its header."""
+def table(source: Source, schema: Schema, limit: int, json: Reader) -> Table:
+    """Read a file of at most `limit` rows; `schema` gives names and kinds for its header.
+
+    `json` makes the rows of what a JSON file holds.
+    """
     digest = hashlib.sha256()
     with opened(source) as file:
-        header, blocks = cells.read(source, file, digest)
+        read = json if source.suffix == ".json" else cells.read
+        header, blocks = read(source, file, digest)
         columns = schema(source, header)
         _must_have_types(source, header, columns)
         parts = list(_converted(source, columns, blocks, limit))
@@ -183,7 +194,7 @@ def table(source: Source, schema: Schema, limit: int) -> Table:
         raise source.error("must have rows below its header")
     places, *arrays = (np.concatenate(part) for part in zip(*parts, strict=True))
     named = dict(zip([name for name, _ in columns], arrays, strict=True))
-    return Table(source, named, places, digest.hexdigest())
+    return Table(source, named, places, digest.hexdigest(), header.notes)
 
 
 def known(
@@ -235,7 +246,8 @@ def _converted(
         if block.rows:
             texts = zip(columns, zip(*block.rows, strict=True), strict=True)
             arrays = [_array(source, column, text, block.places) for column, text in texts]
-            yield [np.asarray(block.places), *arrays]
+            kind = object if source.suffix == ".json" else int
+            yield [np.asarray(block.places, kind), *arrays]
 
 
 def _must_be_rectangular(source: Source, columns: list[Column], block: Block) -> None:
@@ -245,7 +257,9 @@ def _must_be_rectangular(source: Source, columns: list[Column], block: Block) ->
         raise source.error(must, str(len(block.rows[row])), block.places[row])
 
 
-def _array(source: Source, column: Column, texts: Cells, places: list[int]) -> np.ndarray:
+def _array(
+    source: Source, column: Column, texts: Cells, places: list[int] | list[str]
+) -> np.ndarray:
     """The cells as an array; the first that is wrong is an error, with a count of the others."""
     name, kind = column
     try:

@@ -75,6 +75,10 @@ class MarginConfig:
         least=0,
         most=100,
     )
+    path: str | None = plain(
+        None,
+        "file of leverage tiers (docs/files.md), for the markets in it; null: the tables alone",
+    )
 
 
 @dataclass

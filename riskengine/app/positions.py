@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from riskengine.app import columns
+from riskengine.app import columns, readers
 from riskengine.app.columns import Column, Kind, Table
 from riskengine.app.config import MONEY_MAX
 from riskengine.app.sources import Header, Source
@@ -36,7 +36,7 @@ class Positions:
     rows: int
     sha256: str
     warnings: tuple[str, ...] = ()
-    lines: np.ndarray | None = None  # where rows stand: line of a CSV file, row of a Parquet file
+    lines: np.ndarray | None = None  # where rows stand: line of CSV, row of Parquet, path in JSON
 
 
 def read_positions(
@@ -55,7 +55,7 @@ def read_positions(
         kinds = _position_kinds("side" in header.names, allow_underwater)
         return columns.known(source, header, kinds, REQUIRED, OTHER_NAMES)
 
-    table = columns.table(Source(field, path), schema, row_limit)
+    table = columns.table(Source(field, path), schema, row_limit, readers.positions)
     column, rows = table.columns, len(table.places)
     if "side" in column:
         column["size"] = np.where(column["side"] == "short", -1.0, 1.0) * column["size"]
@@ -72,7 +72,7 @@ def read_positions(
         path=path,
         rows=rows,
         sha256=table.sha256,
-        warnings=_far_entries(table),
+        warnings=table.notes + _far_entries(table),
         lines=table.places,
     )
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from riskengine.app import columns
+from riskengine.app import columns, readers
 from riskengine.app.columns import Column, Table
 from riskengine.app.sources import Header, Source
 from riskengine.errors import InputError, printable
@@ -39,12 +39,12 @@ class Prices:
 
 
 def read_prices(path: str, field: str = "scenario.path", row_limit: int = ROW_LIMIT) -> Prices:
-    """Read prices in columns timestamp, market, price, or timestamp and one per market.
+    """Read prices in columns timestamp, market, price, or timestamp and one per market; or OHLCV.
 
     Raises `InputError` at the first thing that is wrong; gaps and prices that never move are
     warnings.
     """
-    table = columns.table(Source(field, path), _schema, row_limit)
+    table = columns.table(Source(field, path), _schema, row_limit, readers.prices)
     series = _long(table) if "market" in table.columns else _wide(table)
     return Prices(series, path, table.sha256, _gaps(series) + _constant(series))
 

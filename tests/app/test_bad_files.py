@@ -49,7 +49,7 @@ def test_numpy_files_are_refused(tmp_path, suffix):
     refused(lambda: data.read_positions(path), "object", "pickle")
 
 
-@pytest.mark.parametrize("name", ["book.xlsx", "book.csv.gz", "book", "book.json", ".csv"])
+@pytest.mark.parametrize("name", ["book.xlsx", "book.csv.gz", "book", ".csv"])
 def test_other_kinds_are_refused(tmp_path, name):
     path = write(tmp_path, GOOD, name)
     refused(lambda: data.read_positions(path), ".csv or .parquet file")
