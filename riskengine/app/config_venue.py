@@ -13,6 +13,7 @@ STAGES = {
     "unwind": "pools close their inventory",
     "fund": "pools pay debts",
     "adl": "auto-deleveraging",
+    "profit_cap": "winners are closed against the pool when a side's profit is too large for it",
     "social": "what is still owed is shared, or stays unfunded",
 }
 TRIGGERS = {
@@ -335,6 +336,15 @@ class DeleveragingConfig:
     bypass: bool = plain(
         False, "while a pool's drawdown rule holds, its markets are not liquidated into the book"
     )
+    profit_cap_pct: float | None = number(
+        None,
+        "stage profit_cap: profit of a side, as a share of half the pool, beyond which it is cut",
+        above=0,
+        most=1e4,
+    )
+    profit_left_pct: float | None = number(
+        None, "share to which it is cut; null: profit_cap_pct", above=0, most=1e4
+    )
     unmatched: str = choice(
         "keep",
         "what happens to positions without counterparties",
@@ -393,6 +403,9 @@ class VenueConfig:
     )
     dt_max_s: float = number(
         60.0, "longest step the preset was tested with; longer ones are noted", above=0, most=3600
+    )
+    ranges: dict[str, Any] = table(
+        "other values of assumed keys that are as plausible: a comparison of venues runs them, too"
     )
     evidence: list[EvidenceConfig] = field(
         default_factory=list, metadata={"meaning": "where the values come from"}
