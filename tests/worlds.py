@@ -87,6 +87,8 @@ RULES = dict(
     deviation=INFINITY,
     mark_share=0.0,
     top=10.0,
+    profit_cap=INFINITY,
+    profit_left=INFINITY,
     unmatched="keep",
     social_share=1.0,
 )
@@ -209,6 +211,8 @@ def _deleveraging(r: SimpleNamespace) -> Deleveraging:
         deviation=number(r.deviation),
         mark_share=number(r.mark_share),
         top=number(r.top),
+        profit_cap=number(r.profit_cap),
+        profit_left=number(r.profit_left),
         price=r.adl_price,
         pool_price=r.pool_adl_price,
         policy=r.policy,

@@ -146,6 +146,10 @@ def build_venue(config: VenueConfig, markets: tuple[str, ...], interest: np.ndar
             deviation=percent(adl.deviation_pct),
             mark_share=percent(adl.mark_share_pct),
             top=number(float(adl.top)),
+            profit_cap=percent(adl.profit_cap_pct),
+            profit_left=percent(
+                adl.profit_cap_pct if adl.profit_left_pct is None else adl.profit_left_pct
+            ),
             price=adl.price,
             pool_price=adl.pool_price,
             policy=adl.policy,

@@ -91,6 +91,8 @@ def plain_venue(venue: Venue) -> SimpleNamespace:
         deviation=float(adl.deviation),
         mark_share=float(adl.mark_share),
         top=int(adl.top),
+        profit_cap=float(adl.profit_cap),
+        profit_left=float(adl.profit_left),
         overlap_only=adl.overlap_only,
         waits=adl.waits,
         bypass=adl.bypass,

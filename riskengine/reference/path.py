@@ -7,6 +7,7 @@ from riskengine.reference import (
     margin,
     pools,
     pricing,
+    profit_cap,
     records,
     report,
     social,
@@ -20,6 +21,7 @@ STAGES = {
     "unwind": vault.unwind_stage,
     "fund": fund.fund_stage,
     "adl": adl.adl_stage,
+    "profit_cap": profit_cap.profit_cap_stage,
     "social": social.social_stage,
 }
 

@@ -60,6 +60,7 @@ class Flows:
     rate: list
     margin: list
     drawdown: list
+    profit_cap: list
     queue: list  # +inf where the pool stood in the ADL queue
     exit: list  # need exit while a loss on bankrupt fills was due
     sold: list  # per market: what ADL counterparties closed, signed ...
@@ -91,7 +92,7 @@ def every_pool(venue):
 def no_flows(venue):
     """Flows of a stage that does nothing."""
     markets = len(venue.pool_of_market)
-    untested = [[-INFINITE for _ in every_pool(venue)] for _ in range(7)]
+    untested = [[-INFINITE for _ in every_pool(venue)] for _ in range(8)]
     return Flows(*untested, sold=[0] * markets, proceeds=[0] * markets)
 
 

@@ -71,7 +71,8 @@ def shared_pools(venue):
 
 def rules_of(venue):
     """The rules that read capital: `loss` in every venue, the others if listed."""
-    return {"loss", *venue.triggers}
+    stages = {"profit_cap"} & set(venue.stages)
+    return {"loss", *venue.triggers, *stages}
 
 
 def raise_to(metrics, name, need, venue):

@@ -102,6 +102,8 @@ class Deleveraging:
     deviation: Float[Array, ""]  # from the mark, beyond which the mark is used
     mark_share: Float[Array, ""]  # of the counterparties' price; the pool keeps the difference
     top: Float[Array, ""]  # holders of so many highest scores share pro rata
+    profit_cap: Float[Array, ""]  # of a side, as a share of half the pool
+    profit_left: Float[Array, ""]  # to which it is cut
     price: str = static()  # bankruptcy | bankruptcy_or_mark | previous_mark | mark
     pool_price: str = static()  # bankruptcy | cost | threshold | previous_mark | mark
     policy: str = static()  # queue | pro_rata | top

@@ -26,14 +26,14 @@ DUST = 1e-12  # of a gap or of an equity: rounding, not an amount
 def needed(state: State, market: Market, book: Book, venue: Venue) -> Bool[Array, ""]:
     """Whether an account may enter the stage or a pool is in breach."""
     weak = state.weakest < venue.adl.below
-    return weak | jnp.any(losing.may_be_in_breach(state, market, venue))
+    return weak | jnp.any(losing.may_be_in_breach(state, market, book, venue))
 
 
 def wanted(state: State, market: Market, book: Book, venue: Venue) -> Bool[Array, ""]:
     """Whether anybody is to be closed: most weak accounts have left in the stages before."""
     accounts = margin.assess(state, market, book, venue)
     inside = _inside(state, accounts, book, venue)
-    return jnp.any(inside) | jnp.any(losing.may_be_in_breach(state, market, venue))
+    return jnp.any(inside) | jnp.any(losing.may_be_in_breach(state, market, book, venue))
 
 
 def _inside(state: State, accounts: Accounts, book: Book, venue: Venue) -> Bool[Array, " accounts"]:
@@ -67,7 +67,7 @@ def deleverage(state: State, market: Market, book: Book, venue: Venue) -> tuple[
     state, closing = _mark_share(state, closing, market, book, venue)
     state = _settle(state, closing, book, venue)
     state, left = _unmatched(state, market, accounts, losers, closing, book, venue)
-    state, moved = _count(before, state, market, accounts, worth, losers, closing, book, venue)
+    state, moved = count(before, state, market, accounts, worth, losers, closing, book, venue)
     state, written_off = liquidation.write_off(state, accounts, book, venue)
     state = _hand_over(state, losing.in_breach(before, market, venue), venue)
     queued = counterparties.pool_could_close(candidates, wanted)
@@ -146,13 +146,13 @@ def _hit(closed, worth, losers: Side, mark, book: Book) -> Bool[Array, " account
     return ledger.per_account(jnp.where(closed > DUST * scale, closed, 0.0), book) > 0
 
 
-def _count(before, state, market, accounts: Accounts, worth, losers, closing, book, venue):
+def count(before, state, market, accounts: Accounts, worth, losers, closing, book, venue):
     """Losses of the counterparties, account by account and in total (docs/model.md 4.6, 6)."""
     mark = ledger.share(market.mark, book)
     closed, received = closing.winners.accounts, closing.winner_price.accounts
     hit = _hit(jnp.abs(closed), worth, losers, mark, book)
     lost = ledger.per_account(closed * (mark - received), book)
-    profit = before.size * (mark - margin.entry(before, book))
+    profit = margin.profit(before, market, book)
     profit = ledger.per_account(jnp.maximum(profit, 0.0), book)
     first = hit & ~state.record.deleveraged
     gone = jnp.where(losers.accounts != 0, jnp.abs(before.size) - jnp.abs(state.size), 0.0)

@@ -51,7 +51,7 @@ def _average(losers, at, candidates, ranked, wanted, gap, book, venue) -> Closin
     )
 
 
-def _queue(candidates: Side, ranked: Side, wanted, book: Book) -> Side:
+def queue(candidates: Side, ranked: Side, wanted, book: Book) -> Side:
     """Everyone above the marginal score whole; its holders share the rest in proportion to size."""
     everyone = select.Ranked.of(
         ranked.accounts, candidates.accounts, book, ranked.pools, candidates.pools
@@ -129,7 +129,7 @@ def _unflatten(x: Float[Array, " entries"], like: Side) -> Side:
     return Side(accounts=x[:n].astype(like.accounts.dtype), pools=x[n:].reshape(like.pools.shape))
 
 
-POLICIES = {"queue": _queue, "pro_rata": _pro_rata, "top": _pro_rata}
+POLICIES = {"queue": queue, "pro_rata": _pro_rata, "top": _pro_rata}
 ALLOCATIONS = {"average": _average, "sequence": _sequence}
 
 

@@ -1,7 +1,7 @@
 """Whose positions an ADL may close, and in which order (docs/model.md 4.6)."""
 
 import jax.numpy as jnp
-from jaxtyping import Array, Bool
+from jaxtyping import Array, Bool, Float
 
 from riskengine.specs.book import REST
 from riskengine.waterfall import allocation, ledger, losing, margin, pools, ranking
@@ -12,20 +12,29 @@ def candidates(state, market, accounts, inside, losers, at, book, venue) -> tupl
     """Who may be closed, with signed sizes, and the score of each."""
     rest = (book.role == REST) & (book.rest_in_adl == 0)
     open_ = (accounts.equity > 0) & ~inside & ~rest
-    entry = margin.entry(state, book)
-    profit = state.size * (ledger.share(market.mark, book) - entry)
     eligible = ledger.per_position(open_, book)
     if venue.adl.winners_only:
-        eligible = eligible & (profit > 0)
+        eligible = eligible & (margin.profit(state, market, book) > 0)
     if venue.adl.overlap_only:
         eligible = eligible & _overlaps(state, market, accounts, losers, at, book)
+    score = scores(state, market, accounts, book, venue)
     rank = ranking.RANKINGS[venue.adl.ranking]
+    pool_size, pool_score = _pool_candidates(state, market, rank, venue)
+    return (
+        Side(accounts=jnp.where(eligible, state.size, 0.0), pools=pool_size),
+        Side(accounts=jnp.where(eligible, score, 0.0), pools=pool_score),
+    )
+
+
+def scores(state, market, accounts, book, venue) -> Float[Array, " positions"]:
+    """The score of every position by the venue's ranking."""
+    profit = margin.profit(state, market, book)
     value = margin.notional(state, market, book)
-    score = rank(
+    return ranking.RANKINGS[venue.adl.ranking](
         ranking.Standing(
             profit=profit,
             notional=value,
-            entry_notional=jnp.abs(state.size) * entry,
+            entry_notional=jnp.abs(state.size) * margin.entry(state, book),
             equity=ledger.per_position(accounts.equity, book),
             account_notional=ledger.per_position(ledger.per_account(value, book), book),
             account_profit=ledger.per_position(ledger.per_account(profit, book), book),
@@ -33,11 +42,6 @@ def candidates(state, market, accounts, inside, losers, at, book, venue) -> tupl
             size=jnp.abs(state.size),
             lot=ranking.lots(market, accounts, book),
         )
-    )
-    pool_size, pool_score = _pool_candidates(state, market, rank, venue)
-    return (
-        Side(accounts=jnp.where(eligible, state.size, 0.0), pools=pool_size),
-        Side(accounts=jnp.where(eligible, score, 0.0), pools=pool_score),
     )
 
 

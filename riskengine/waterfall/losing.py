@@ -5,6 +5,7 @@ import functools
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
+from riskengine.specs.book import Book
 from riskengine.specs.venue import Venue, pool_capital
 from riskengine.waterfall import ledger, margin, pools
 from riskengine.waterfall.allocation import Side
@@ -16,17 +17,19 @@ def read_capital(venue: Venue) -> list[str]:
     return [rule for rule in venue.pools.triggers if rule in pools.RULE_NEEDS]
 
 
-def rules_need(state: State, market: Market, venue: Venue) -> Float[Array, " pools"]:
+def rules_need(state: State, market: Market, book: Book, venue: Venue) -> Float[Array, " pools"]:
     """Capital with which none of these rules binds."""
     needs = [pools.RULE_NEEDS[rule](state, market, venue) for rule in read_capital(venue)]
     return functools.reduce(jnp.maximum, needs)
 
 
-def may_be_in_breach(state: State, market: Market, venue: Venue) -> Bool[Array, " pools"]:
+def may_be_in_breach(
+    state: State, market: Market, book: Book, venue: Venue
+) -> Bool[Array, " pools"]:
     """Pools in breach, or whose drawdown rule held so far or starts to hold."""
     if not read_capital(venue):
         return jnp.zeros(state.pool_cash.shape, bool)
-    return (rules_need(state, market, venue) > pool_capital(venue)) | (state.pool_on > 0)
+    return (rules_need(state, market, book, venue) > pool_capital(venue)) | (state.pool_on > 0)
 
 
 def in_breach(state: State, market: Market, venue: Venue) -> Bool[Array, " pools"]:

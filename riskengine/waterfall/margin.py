@@ -50,6 +50,11 @@ def attach(book: Book, venue: Venue) -> Book:
     return dataclasses.replace(book, margin=margin, totals=totals)
 
 
+def profit(state: State, market: Market, book: Book) -> Float[Array, " positions"]:
+    """u_k = q_k (P_m − p₀): unrealised profit since entry."""
+    return state.size * (ledger.share(market.mark, book) - entry(state, book))
+
+
 def maintenance(
     value: Float[Array, "*held"], size: Float[Array, "*held"], tiers: Margin
 ) -> Float[Array, "*held"]:

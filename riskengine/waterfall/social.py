@@ -50,7 +50,7 @@ def _none(state: State, market: Market, book: Book, venue: Venue):
 
 def _winners(state: State, market: Market, book: Book, venue: Venue):
     """Accounts with unrealised profit share the loss in proportion to it, up to their equity."""
-    profit = state.size * (ledger.share(market.mark, book) - margin.entry(state, book))
+    profit = margin.profit(state, market, book)
     gained = ledger.per_account(jnp.maximum(profit, 0.0), book)
     can = jnp.minimum(gained, jnp.maximum(margin.equity(state, market, book), 0.0))
     capacity, due = ledger.total(can), ledger.tree(state.debt)

@@ -15,6 +15,7 @@ from riskengine.waterfall import (
     margin,
     pools,
     price,
+    profit_cap,
     select,
     social,
     vault,
@@ -36,8 +37,10 @@ STAGES = {
     "unwind": (vault.unwind_needed, vault.unwind),
     "fund": (fund.owed, fund.cover),
     "adl": (adl.needed, adl.deleverage),
+    "profit_cap": (profit_cap.needed, profit_cap.cut),
     "social": (social.needed, social.socialize),
 }
+NEEDS = {"adl": losing.rules_need, "profit_cap": profit_cap.need}  # of rules tested in every step
 EXACT = {"adl": adl.wanted}  # costly conditions, tested only where the stage's cheap one holds
 
 
@@ -112,8 +115,8 @@ def waterfall(
     packing = Packing.of(so_far)
     packed = _first_note(packing.pack(so_far), packing, market, book, venue)
     for name in venue.stages:
-        if name == "adl" and losing.read_capital(venue):
-            packed = _rules_note(packed, packing, market, book, venue)
+        if name == "profit_cap" or (name == "adl" and losing.read_capital(venue)):
+            packed = _rules_note(NEEDS[name], packed, packing, market, book, venue)
         packed = _stage(name, packing)(packed, market, book, venue)
     return packing.unpack(packed)
 
@@ -125,10 +128,10 @@ def _first_note(packed, packing: Packing, market: Market, book: Book, venue: Ven
     return packing.pack((state, merge(moved, vector(flows(book, venue, **noted)), book, venue)))
 
 
-def _rules_note(packed, packing: Packing, market: Market, book: Book, venue: Venue):
-    """The pools' need by rules that `adl` decides by, on the state on which it does."""
+def _rules_note(needs, packed, packing: Packing, market: Market, book: Book, venue: Venue):
+    """The pools' need by rules that a stage decides by in every step, on the state on which it does."""
     state, moved = packing.unpack(packed)
-    need = jnp.where(market.dt > 0, losing.rules_need(state, market, venue), 0.0)
+    need = jnp.where(market.dt > 0, needs(state, market, book, venue), 0.0)
     return packing.pack(
         (state, merge(moved, vector(flows(book, venue, need_rules=need)), book, venue))
     )

@@ -21,6 +21,7 @@ EVENTS = {
     "unwind": ("unwound",),
     "fund": ("fund_draw",),
     "adl": ("deleveraged",),
+    "profit_cap": ("deleveraged",),
     "social": (),
 }
 

@@ -1,0 +1,96 @@
+"""Stage `profit_cap`: winners are closed against a pool whose side they have grown too rich for."""
+
+import dataclasses
+
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+from riskengine.specs.book import REST, Book
+from riskengine.specs.venue import Venue, pool_capital
+from riskengine.waterfall import adl, allocation, counterparties, ledger, margin, pools
+from riskengine.waterfall.allocation import Closing, Side
+from riskengine.waterfall.state import Flows, Market, State, flows
+
+SIDE = 0.5  # of a pool's balance stands behind each side of its markets
+
+
+def need(state: State, market: Market, book: Book, venue: Venue) -> Float[Array, " pools"]:
+    """Capital with which no side is cut: Π / (½ φ) − A, Π the larger profit of a side of the pool."""
+    largest = jnp.max(_profit_of_sides(state, market, book, venue), axis=0)
+    return jnp.where(
+        largest > 0, largest / (SIDE * venue.adl.profit_cap) - pools.inflow(state), 0.0
+    )
+
+
+def needed(state: State, market: Market, book: Book, venue: Venue) -> Bool[Array, ""]:
+    """Whether a side's profit is too large for its pool."""
+    return jnp.any(need(state, market, book, venue) > pool_capital(venue))
+
+
+def cut(state: State, market: Market, book: Book, venue: Venue) -> tuple[State, Flows]:
+    """Close the best-ranked winners of a side at the mark until its profit is the part ψ of the pool.
+
+    With B the pool's balance and Π the side's profit, c = (Π − ½ ψ B) / (1 − ½ ψ) is paid out: what
+    is left is then ½ ψ (B − c). The pool takes over the positions that are closed.
+    """
+    accounts = margin.assess(state, market, book, venue)
+    profit = margin.profit(state, market, book)
+    rest = (book.role == REST) & (book.rest_in_adl == 0)
+    asked = ledger.per_position((accounts.equity > 0) & ~rest, book) & (profit > 0)
+    wins = jnp.where(asked, jnp.sign(state.size) * profit, 0.0)  # signed by side
+    nobody = jnp.zeros_like(state.pool_size)
+    there = ledger.per_side(wins, book)
+    wanted = jnp.minimum(_to_pay(state, market, book, venue, there), there)
+
+    ranked = counterparties.scores(state, market, accounts, book, venue)
+    paid = allocation.queue(
+        Side(accounts=wins, pools=nobody), Side(accounts=ranked, pools=nobody), wanted, book
+    )
+    part = jnp.where(wins != 0, paid.accounts / jnp.where(wins != 0, wins, 1.0), 0.0)
+    winners = Side(accounts=state.size * part, pools=nobody)
+    mark = ledger.share(market.mark, book)
+    at = Side(accounts=mark, pools=jnp.broadcast_to(market.mark, nobody.shape))
+    none = Side(accounts=jnp.zeros_like(state.size), pools=nobody)
+    closing = Closing(losers=none, winners=winners, loser_price=at, winner_price=at)
+
+    before = state
+    state = dataclasses.replace(
+        state,
+        size=state.size - winners.accounts,
+        cash=state.cash + ledger.per_account(winners.accounts * (mark - 1.0), book),
+    )
+    for size in ledger.per_side(winners.accounts, book) * jnp.asarray([[1.0], [-1.0]]):
+        taken = jnp.where(pools.serves(venue), size[None], 0.0)
+        state = pools.trade(state, taken, at.pools)
+    state, moved = adl.count(
+        before, state, market, accounts, accounts.equity, none, closing, book, venue
+    )
+    return state, flows(book, venue, **moved)
+
+
+def _profit_of_sides(state, market, book, venue) -> Float[Array, "2 pools"]:
+    """Profit less loss of all longs, and of all shorts, of each pool's markets."""
+    profit = margin.profit(state, market, book)
+    sides = (jnp.where(state.size > 0, profit, 0.0), jnp.where(state.size < 0, profit, 0.0))
+    return jnp.stack([pools.of_pools(ledger.per_market(side, book), venue) for side in sides])
+
+
+def _to_pay(state, market, book, venue, there) -> Float[Array, "2 markets"]:
+    """c of each pool and side, shared by its markets in proportion to what their winners have."""
+    profit, balance = (
+        _profit_of_sides(state, market, book, venue),
+        pools.balance(state, venue),
+    )
+    worth = jnp.where(jnp.isfinite(balance), jnp.maximum(balance, 0.0), 0.0)
+    breach = (
+        profit / (SIDE * venue.adl.profit_cap) - pools.inflow(state)[None]
+        > pool_capital(venue)[None]
+    )
+    left = SIDE * venue.adl.profit_left
+    paid = jnp.where(breach & (profit > 0), (profit - left * worth[None]) / (1.0 - left), 0.0)
+    rows = []
+    for amount, winning in zip(paid, there, strict=True):
+        whole = pools.of_pools(winning, venue)
+        rate = amount / jnp.where(whole > 0, whole, 1.0)
+        rows.append(jnp.maximum(pools.to_markets(rate, venue), 0.0) * winning)
+    return jnp.stack(rows)
