@@ -8,7 +8,7 @@ from jaxtyping import Array, Bool, Float
 from riskengine.specs.book import REST, Book
 from riskengine.specs.venue import Venue, pool_capital
 from riskengine.types import pytree
-from riskengine.waterfall import ledger, liquidation, margin, pools, select, sequence
+from riskengine.waterfall import formulas, ledger, liquidation, margin, pools, select, sequence
 from riskengine.waterfall.margin import Accounts
 from riskengine.waterfall.state import Flows, Market, State, flows
 
@@ -117,8 +117,12 @@ def _pool_price(state, market, venue) -> Float[Array, "pools markets"]:
     equity = jnp.where(holds & jnp.isfinite(equity), equity, 0.0)
     per_margin = equity / jnp.where(holds, whole, 1.0)
     open_ = state.pool_size != 0
-    piece = jnp.where(open_, required * per_margin[:, None], 0.0)
-    return market.mark[None] - piece / jnp.where(open_, state.pool_size, 1.0)
+    return formulas.bankruptcy_price(
+        market.mark[None],
+        jnp.where(open_, state.pool_size, 1.0),
+        jnp.where(open_, required, 0.0),
+        per_margin[:, None],
+    )
 
 
 def _quoted(market: Market, rule: str) -> Float[Array, " markets"]:
@@ -140,7 +144,9 @@ def _pool_fraction(state, market, at, venue) -> Float[Array, " pools"]:
     regained = ledger.tree((state.pool_size * (at - market.mark[None])).T)
     equity = jnp.where(breach, _pool_equity(state, market, venue), 0.0)
     helps = target + regained > 0
-    part = (target - equity) / jnp.where(helps, target + regained, 1.0)
+    part = formulas.share_to_margin(
+        jnp.where(helps, target, 1.0), equity, jnp.where(helps, -regained, 0.0)
+    )
     return jnp.where(breach, jnp.where(helps, jnp.clip(part, 0.0, 1.0), 1.0), 0.0)
 
 
@@ -200,16 +206,15 @@ def _pool_could_close(candidates: Side, wanted) -> Bool[Array, " pools"]:
 
 def profit_leverage(profit, notional, entry_notional, equity, account_notional):
     """max(u, 0)/v × n/e, each at least 1e-8: profit on entry times leverage of the position."""
-    return jnp.maximum(_ratio(jnp.maximum(profit, 0.0), entry_notional), 1e-8) * jnp.maximum(
-        _ratio(notional, equity), 1e-8
-    )
+    gained = _ratio(jnp.maximum(profit, 0.0), entry_notional)
+    return formulas.profit_leverage(gained, _ratio(notional, equity), jnp.maximum)
 
 
 def return_leverage(profit, notional, entry_notional, equity, account_notional):
     """r = u/n times the account's leverage L where r ≥ 0, r / L where r < 0."""
     r, leverage = _ratio(profit, notional), _ratio(account_notional, equity)
     loses = jnp.where(leverage > 0, _ratio(r, leverage), -jnp.inf)
-    return jnp.where(r >= 0, r * leverage, loses)
+    return jnp.where(r >= 0, formulas.return_leverage(r, leverage), loses)
 
 
 RANKINGS = {"profit_leverage": profit_leverage, "return_leverage": return_leverage}

@@ -7,7 +7,7 @@ from jaxtyping import Array, Bool, Float
 
 from riskengine.specs.book import REST, Book
 from riskengine.specs.venue import Venue
-from riskengine.waterfall import ledger, margin, orderbook, pools, price
+from riskengine.waterfall import formulas, ledger, margin, orderbook, pools, price
 from riskengine.waterfall.margin import Accounts
 from riskengine.waterfall.orderbook import Fills, Orders
 from riskengine.waterfall.state import Flows, Market, State, flows
@@ -163,7 +163,8 @@ def _settle_bankrupt(state, market, accounts, orders, fills, at, by_fund, book, 
     filled = jnp.where(by_fund, fills.filled, 0.0)
     signed = jnp.where(orders.long, filled, -filled)
     own = margin.bankruptcy_price(state, market, accounts, book)
-    loss = pools.of_pools(ledger.per_market(signed * (own - at), book), venue)
+    lost = formulas.insurance_delta(-signed, own, at)
+    loss = pools.of_pools(ledger.per_market(lost, book), venue)
     paid, need = pools.pay(loss, state, venue)
     share = jnp.where(loss > 0, paid / jnp.where(loss > 0, loss, 1.0), 1.0)
     each = ledger.share(pools.to_markets(share, venue), book)

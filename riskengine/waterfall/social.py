@@ -6,7 +6,7 @@ import jax.numpy as jnp
 
 from riskengine.specs.book import Book
 from riskengine.specs.venue import Venue
-from riskengine.waterfall import ledger, margin, pools
+from riskengine.waterfall import formulas, ledger, margin, pools
 from riskengine.waterfall.fund import owed as needed  # noqa: F401  # the same condition
 from riskengine.waterfall.state import Flows, Market, State, flows
 
@@ -52,7 +52,8 @@ def _winners(state: State, market: Market, book: Book, venue: Venue):
     can = jnp.minimum(gained, jnp.maximum(margin.equity(state, market, book), 0.0))
     capacity, due = ledger.total(can), ledger.tree(state.debt)
     shared = jnp.minimum(due, capacity)
-    charge = can * (shared / jnp.where(capacity > 0, capacity, 1.0)).astype(can.dtype)
+    rate = formulas.loss_rate(shared, jnp.where(capacity > 0, capacity, 1.0))
+    charge = can * rate.astype(can.dtype)
     kept = jnp.where(due > 0, (due - shared) / jnp.where(due > 0, due, 1.0), 0.0)
     state = dataclasses.replace(state, cash=state.cash - charge, debt=state.debt * kept)
     return state, shared

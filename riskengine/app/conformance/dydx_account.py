@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
-from riskengine.app.conformance.vectors import Inputs, Number, Refused
+from riskengine.app.conformance.vectors import Inputs, Number, Refused, Unsupported
 from riskengine.waterfall import formulas
 
 PPM = 10**6
@@ -112,9 +112,7 @@ def risk(held: Account, known: dict[str, Market]) -> Risk:
 
 def _of(name: str, known: dict[str, Market]) -> Market:
     if name not in known:
-        from riskengine.errors import InputError
-
-        raise InputError("inputs.markets", f"must have {name}", list(known))
+        raise Unsupported(f"the formula here reads inputs.markets.{name}, which is not given")
     return known[name]
 
 

@@ -99,7 +99,9 @@ def bybit_trigger(inputs: Inputs) -> dict[str, Any]:
         ratio = formulas.drawdown(now, peak, pool)
         beyond = max((start - ratio) * pool, 0)
         found |= {"pnl_ratio": ratio, "loss_at_threshold": -start * pool}
-        found |= dict.fromkeys(("excess_loss", "loss_borne_by_adl", "adl_loss"), beyond)
+        found |= dict.fromkeys(
+            ("excess_loss", "loss_borne_by_adl", "loss_borne_by_users", "adl_loss"), beyond
+        )
     triggered = on(balance, ratio)
     kind = "pool_equity<=0" if balance <= 0 else "pnl_drawdown"
     return found | {
@@ -149,7 +151,12 @@ def deribit_capacity(inputs: Inputs) -> dict[str, Any]:
         equity, inputs.number("notional_capacity_factor", 2), inputs.number("current_notional", 0),
         share, used,
     )  # fmt: skip
-    return {"group_cap": formulas.share_of(equity, share), "remaining_capacity": max(room, 0)}
+    capacity = formulas.share_of(equity, inputs.number("notional_capacity_factor", 2))
+    return {
+        "group_cap": formulas.share_of(equity, share),
+        "notional_capacity": capacity,
+        "remaining_capacity": max(room, 0),
+    }
 
 
 def ftx_transfer(inputs: Inputs) -> dict[str, Any]:

@@ -70,9 +70,9 @@ def tiers(inputs: Inputs) -> Tiers:
         cap = [n for n in inputs if n.startswith(f"tier{place}_cap")]
         floors += [inputs.number(name) for name in cap[:1]]
     if not ratios:
-        raise inputs.wrong("tiers", "a list of tiers, or brackets with columns", None)
+        raise Unsupported("the inputs have no table: tiers, brackets with columns, or mmr_tier1 …")
     if len(floors) < len(ratios):
-        raise inputs.wrong(f"tier{len(floors)}_cap", "given for every tier but the last", None)
+        raise Unsupported(f"the inputs have no tier{len(floors)}_cap")
     return Tiers(floors[: len(ratios)], ratios)
 
 
@@ -103,7 +103,7 @@ def _column(table: dict[str, list[Number]], stem: str, inputs: Inputs) -> list[N
     for name, values in table.items():
         if name == stem or name.startswith(f"{stem}_") or f"_{stem}" in name:
             return values
-    raise inputs.wrong("columns", f"names with {stem} among them", list(table))
+    raise Unsupported(f"inputs.columns has no {stem}")
 
 
 def _floors(table: dict[str, list[Number]], inputs: Inputs) -> list[Number]:
@@ -288,11 +288,19 @@ def deribit(inputs: Inputs) -> dict[str, Any]:
     size = inputs.number(inputs.first("position", "size"))
     found: dict[str, Any] = {}
     for name in ("mm", "im"):
-        if inputs.has(f"{name}_rate"):
-            slope = inputs.number(inputs.first(f"{name}_rate_per", f"{name}_slope", "rate_per"), 0)
-            rate = formulas.linear_ratio(inputs.number(f"{name}_rate"), slope, size)
-            found |= {f"{name}_rate": rate, name: formulas.marginal_margin(abs(size), rate, 0)}
+        base = inputs.first(f"{name}_rate", f"{name}_base", f"{name}_base_rate", f"base_{name}")
+        if not inputs.has(base):
+            continue
+        slopes = [n for n in inputs if n != base and _is_slope(n, name)]
+        slope = inputs.number(slopes[0]) if slopes else 0
+        rate = formulas.linear_ratio(inputs.number(base), slope, size)
+        found |= {f"{name}_rate": rate, name: formulas.marginal_margin(abs(size), rate, 0)}
     return found
+
+
+def _is_slope(name: str, margin: str) -> bool:
+    own = name.startswith(margin) or not name.startswith(("mm", "im"))
+    return own and any(word in name for word in ("per", "slope", "increment", "step"))
 
 
 def ftx(inputs: Inputs) -> dict[str, Any]:

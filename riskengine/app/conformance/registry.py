@@ -49,10 +49,14 @@ ERRORS = {
 
 
 def refused(name: str) -> dict[str, Any]:
-    """An operation that the rules refuse, and the error that it is; a name unknown here is as good."""
+    """An operation that the rules refuse, with the error that it is.
+
+    A name that is none of ours and like none of ours is another word for the same refusal.
+    """
 
     def ask(expected: Any) -> str | None:
-        return None if expected == name or expected not in ERRORS else name
+        other = expected not in ERRORS and not nearest(expected, ERRORS)
+        return None if expected == name or other else name
 
     return {"error": Judge(ask), "ok": False}
 

@@ -57,6 +57,11 @@ def evaluate(example: Example, examples: Sequence[Example]) -> Result:
         return Result(example, "not supported", str(error))
     except Inconsistent as error:
         return Result(example, "failed", f"the example contradicts itself: {error}")
+    except InputError:
+        raise
+    except (TypeError, KeyError, IndexError, ValueError, AttributeError):
+        must = f"must be what the kind {printable(example.kind)} takes (docs/conformance.md)"
+        raise InputError(f"{example.id}: inputs", must, vectors.said(example.inputs)) from None
     except ZeroDivisionError:
         return Result(example, "failed", "a divisor of the formula is zero with these inputs")
     except OverflowError:

@@ -31,13 +31,13 @@ class Written(Fraction):
     decimals: int
     digits: int
 
-    def __new__(cls, text: str) -> "Written":
-        given = Decimal(text)
-        shown = given.as_tuple()
-        exponent = int(shown.exponent)
+    def __new__(cls, written: Any = 0, denominator: Any = None) -> Any:
+        if denominator is not None or not isinstance(written, str):
+            return Fraction(written, denominator)  # what is calculated from it was not written
+        given = Decimal(written)
         self = super().__new__(cls, given)
-        self.decimals = max(-exponent, 0)
-        self.digits = len(shown.digits)
+        self.decimals = max(-int(given.as_tuple().exponent), 0)
+        self.digits = len(given.as_tuple().digits)
         return self
 
 
@@ -103,12 +103,14 @@ class Inputs(Mapping):
         return self.has(self.first(*names))
 
     def need(self, name: str) -> Any:
+        """An input that the formula reads; without it there is nothing to evaluate."""
         if self.given.get(name) is None:
-            raise InputError(f"{self.where}.{name}", "is required")
+            inside = self.where.rpartition(": ")[2]
+            raise Unsupported(f"the formula here reads {inside}.{name}, which is not given")
         return self[name]
 
     def wrong(self, name: str, must: str, got: Any) -> InputError:
-        return InputError(f"{self.where}.{name}", f"must be {must}", got)
+        return InputError(f"{self.where}.{name}", f"must be {must}", _short(got))
 
     def number(self, name: str, default: Number | None = None) -> Number:
         """A number; digits in a string are an integer."""
@@ -221,8 +223,8 @@ def read(path: str) -> list[Example]:
 def _text(path: str) -> str:
     place = Path(path)
     try:
-        if place.is_dir():
-            raise InputError("vectors", "must be a file", path)
+        if place.exists() and not place.is_file():
+            raise InputError("vectors", "must be a regular file", path)
         if place.stat().st_size > SIZE_MAX:
             raise InputError("vectors", f"must have at most {SIZE_MAX // 2**20} MiB", path)
         return place.read_text(encoding="utf-8-sig")
