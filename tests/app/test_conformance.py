@@ -205,6 +205,8 @@ def test_a_malformed_file(tmp_path, capsys, content, parts):
 def test_a_missing_file_and_no_file(tmp_path, capsys):
     assert ran(capsys)[0] == 2
     assert "vectors is required" in ran(capsys)[2]
+    assert command.main(["vectors=a.json"]) == 2
+    assert "unless task=conformance" in capsys.readouterr().err
     for path, part in ((tmp_path / "none.json", "can be read"), (tmp_path, "regular file")):
         code, _, err = ran(capsys, f"vectors={path}")
         assert code == 2 and part in err

@@ -165,16 +165,17 @@ def _counts(name: str, inputs: Inputs) -> bool:
 
 
 def _bankrupt(held: dict[str, int]) -> bool:
-    def total(*names: str) -> list[int]:
-        return [value for name, value in held.items() if any(word in name for word in names)]
-
-    base = total("base", "open_order", "open_bids", "open_asks", "lp_shares")
-    deposits = total("deposit", "collateral")
-    quotes, borrows = total("quote"), total("borrow")
-    quotes = [q for q in quotes if q not in deposits] if quotes and deposits else quotes
-    if any(base) or any(d > 0 for d in deposits) or any(q > 0 for q in quotes):
-        return False
-    return any(q < 0 for q in quotes) or any(borrows)
+    open_ = owed = False
+    for name, value in held.items():
+        if any(word in name for word in ("deposit", "collateral")):
+            open_ |= value > 0
+        elif "borrow" in name:
+            owed |= value != 0
+        elif "quote" in name:
+            open_, owed = open_ or value > 0, owed or value < 0
+        elif any(word in name for word in ("base", "order", "bids", "asks", "lp_shares")):
+            open_ |= value != 0
+    return owed and not open_
 
 
 def resolve_bankruptcy(inputs: Inputs) -> dict[str, Any]:

@@ -165,7 +165,8 @@ def _shortage(held: Perp, inputs: Inputs, buffer: int) -> int:
     profit = math.trunc(Fraction(held.base * oracle, BASE)) + held.quote
     profit = math.trunc(Fraction(profit * quote_price, PRICE))
     lost = math.trunc(Fraction(min(profit, 0) * buffer, MARGIN))
-    return needed - (held.collateral + profit + lost)
+    deposit = math.trunc(Fraction(held.collateral * quote_price, PRICE))
+    return needed - (deposit + profit + lost)
 
 
 def _quote_price(inputs: Inputs) -> int:

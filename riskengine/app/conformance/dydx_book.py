@@ -167,7 +167,8 @@ class World:
 def scenario(inputs: Inputs) -> dict[str, Any]:
     """Liquidate accounts one after the other: book and fund first, then deleveraging."""
     world = _world(inputs)
-    named = [str(name) for name in inputs.listed("liquidate")]
+    named = [str(name) for name in inputs.listed("liquidate")] if inputs.has("liquidate") else []
+    named = named or list(world.accounts)
     for name in named:
         if name not in world.accounts:
             raise inputs.wrong("liquidate", f"among {', '.join(world.accounts)}", name)

@@ -140,6 +140,11 @@ def okx_trigger(inputs: Inputs) -> dict[str, Any]:
     return {"threshold": line, "triggered": now < line or now <= 0}
 
 
+def adl_trigger(inputs: Inputs) -> dict[str, Any]:
+    """By what is given: a fund with its average or peak, or a pool with its market's profit."""
+    return okx_trigger(inputs) if inputs.gives("fund_now") else bybit_trigger(inputs)
+
+
 # Backstops
 
 
@@ -358,15 +363,13 @@ def _two_rates(inputs: Inputs, loss: Number, injected: Number) -> None:
         )
 
 
-KINDS = {"insurance_fund_flow": insurance_fund_flow, "socialized_loss": clawback}
+KINDS = {
+    "insurance_fund_flow": insurance_fund_flow,
+    "socialized_loss": clawback,
+    "adl_trigger": adl_trigger,
+    "partial_liquidation_size": okx_partial,
+}
 VENUES = {
-    "bybit": {"adl_trigger": bybit_trigger},
-    "okx": {
-        "adl_trigger": okx_trigger,
-        "partial_liquidation_size": okx_partial,
-    },
-    "bitget": {"partial_liquidation_size": okx_partial},
-    "blofin": {"adl_trigger": okx_trigger},
     "deribit": {"backstop_capacity": deribit_capacity},
     "ftx": {"backstop_transfer": ftx_transfer, "waterfall_stage": ftx_stage},
     "kraken": {"backstop_assignment": kraken_assignment, "zero_price": prices.both},
@@ -375,5 +378,4 @@ VENUES = {
         "partial_liquidation_chosen": paradex_chosen,
         "socialized_loss": paradex_loss,
     },
-    "gate": {}, "flipster": {},
-}  # fmt: skip
+}

@@ -330,6 +330,15 @@ def hedged(inputs: Inputs) -> dict[str, Any]:
     return {"gross_margin": gross, "locked_offset": gross - margin, "margin": margin}
 
 
+def margin_requirement(inputs: Inputs) -> dict[str, Any]:
+    """By what is given: a root factor, two legs, rates of a position, or an initial margin."""
+    if inputs.has("imf_factor"):
+        return ftx(inputs)
+    if inputs.has("face"):
+        return hedged(inputs)
+    return deribit(inputs) if inputs.gives("position", "size") else coinbase(inputs)
+
+
 def collateral_value(inputs: Inputs) -> dict[str, Any]:
     """Collateral counts at its weight."""
     weight = inputs.number(inputs.first("collateral_weight", "weight"))
@@ -344,11 +353,7 @@ KINDS = {
     "tier_table": tier_table,
     "maintenance_margin": maintenance_margin,
     "margin_tier": margin_tier,
+    "margin_requirement": margin_requirement,
     "collateral_value": collateral_value,
 }
-VENUES = {
-    "coinbase": {"margin_requirement": coinbase},
-    "deribit": {"margin_requirement": deribit},
-    "ftx": {"margin_requirement": ftx},
-    "htx": {"margin_requirement": hedged},
-}
+VENUES = {"coinbase": {}, "deribit": {}, "ftx": {}, "htx": {}}

@@ -189,12 +189,14 @@ def ethereal(inputs: Inputs) -> dict[str, Any]:
     }
 
 
-KINDS = {"adl_ranking": adl_ranking, "adl_allocation": adl_allocation}
+KINDS = {
+    "adl_ranking": adl_ranking,
+    "adl_allocation": adl_allocation,
+    "adl_rank_score": binance,
+    "adl_score": binance,
+}
 VENUES = {
-    "binance": {"adl_rank_score": binance, "adl_score": binance},
-    "aster": {"adl_score": lambda inputs: margin_ratio_score(inputs, losers=False)},
     "aevo": {"adl_score": aevo},
     "hyperliquid": {"adl_rank": hyperliquid},
-    "bitmex": {},
     "ethereal": {"adl": ethereal},
 }

@@ -1,5 +1,6 @@
 """Which function evaluates which kind of example."""
 
+import difflib
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -11,6 +12,7 @@ from riskengine.app.fields import nearest
 Handler = Callable[[Inputs], Mapping[str, Any]]
 
 ANY = "*"  # kinds whose inputs say all there is to know
+MISSPELT = 0.8  # so like a known venue, and still another name
 VENUES: dict[str, dict[str, Handler]] = {
     ANY: {**margin.KINDS, **prices.KINDS, **ranking.KINDS, **funds.KINDS},
     "dydx": {**dydx.KINDS},
@@ -20,6 +22,8 @@ VENUES: dict[str, dict[str, Handler]] = {
 for _module in (margin, prices, ranking, funds):
     for _venue, _kinds in _module.VENUES.items():
         VENUES.setdefault(_venue, {}).update(_kinds)
+for _venue in ("ktx", "blofin", "bitmex", "gate", "okx", "bitget", "kraken", "aster", "satori"):
+    VENUES.setdefault(_venue, {})
 OTHER_NAMES = {
     "coinbase international": "coinbase",
     "huobi/htx": "htx",
@@ -72,8 +76,8 @@ def short(venue: str) -> str:
 def find(venue: str, kind: str) -> Handler | None:
     """The function for a kind: the venue's own, or the one that all venues share."""
     own = VENUES.get(short(venue))
-    if own is None and nearest(short(venue), venues()):
-        return None  # a misspelt venue is not evaluated by the rules of none
+    if own is None and difflib.get_close_matches(short(venue), venues(), n=1, cutoff=MISSPELT):
+        return None  # it would be evaluated without its venue's own rules
     return (own or {}).get(kind.lower()) or VENUES[ANY].get(kind.lower())
 
 
