@@ -30,18 +30,20 @@ def run(path: str | None, say) -> int:
     if path is None:
         raise InputError("vectors", "is required for task=conformance: a file of examples", "null")
     examples = vectors.read(path)
-    results = [evaluate(example, examples) for example in examples]
+    of_venue: dict[str, list[Example]] = {}
+    for example in examples:
+        of_venue.setdefault(example.venue, []).append(example)
+    results = [evaluate(example, of_venue[example.venue]) for example in examples]
     for line in report(results):
         say(line)
     return DONE if all(r.outcome == "passed" for r in results) else BROKEN
 
 
-def evaluate(example: Example, examples: Sequence[Example]) -> Result:
-    """One example by its handler."""
+def evaluate(example: Example, others: Sequence[Example]) -> Result:
+    """One example by its handler, among others of its venue."""
     handler = registry.find(example.venue, example.kind)
     if handler is None:
         return Result(example, "not supported", _unknown(example))
-    others = [e for e in examples if e.venue == example.venue and e is not example]
     inputs = Inputs(
         example.inputs,
         f"{example.id}: inputs",

@@ -3,7 +3,7 @@
 import json
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
 from fractions import Fraction
@@ -71,7 +71,7 @@ class Inputs(Mapping):
 
     given: Mapping[str, Any]
     where: str
-    others: list[Example] = field(default_factory=list)  # of the same venue, for `borrowed`
+    others: Sequence[Example] = ()  # of the same venue, for `borrowed`
     expected: Mapping[str, Any] = field(default_factory=dict)  # what the example states
     venue: str = ""  # by its preset's name
     used: set[str] = field(default_factory=set)
@@ -197,10 +197,12 @@ class Inputs(Mapping):
         if self.has(name):
             return self
         for other in self.others:
+            if other.inputs is self.given:
+                continue
             common = set(other.inputs) & set(self.given)
             same = all(other.inputs[n] == self.given[n] for n in common if n in other.inputs)
             if other.inputs.get(name) is not None and len(common) > 1 and same:
-                return Inputs(other.inputs, f"{other.id}: inputs", [])
+                return Inputs(other.inputs, f"{other.id}: inputs")
         return None
 
 
