@@ -18,6 +18,8 @@ Tasks:
   task=run       simulate and estimate; leaves a folder with report.html (the default)
   task=replay    the same, where the scenario is recorded prices
   task=doctor    check this machine, its packages and its arithmetic
+  task=conformance vectors=FILE
+                 evaluate venues' worked examples with the engine's formulas
 
 Everything is set as KEY=VALUE; docs/config.md explains every key. Groups, each a choice of files:
 {groups}
@@ -131,6 +133,10 @@ def _one(overrides: list[str], only_print: bool) -> int:
 
         print(yaml.safe_dump(dataclasses.asdict(config), sort_keys=False), end="")
         return 0
+    if config.task == "conformance":
+        from riskengine.app.conformance import task
+
+        return task.run(config.vectors, print)
     from riskengine.app.show import Screen
 
     if config.task == "doctor":
@@ -153,7 +159,7 @@ def _sweep(overrides: list[str]) -> int:
     configs = [configure.load(job) for job in jobs]
     for config in configs:
         validate.check(config)
-        if config.task == "doctor":
+        if config.task in ("doctor", "conformance"):
             raise InputError("task", "must be run or replay in a sweep", config.task)
     from riskengine.app import sweep
 

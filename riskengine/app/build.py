@@ -18,6 +18,7 @@ from riskengine.specs.book import Book, open_interest
 from riskengine.specs.scenario import Scenario
 from riskengine.specs.venue import Deleveraging, Liquidation, Margin, Pools, Takeover, Venue
 from riskengine.types import use_double
+from riskengine.waterfall import formulas
 
 PCT = 0.01
 MINUTE = 60.0
@@ -254,7 +255,9 @@ def _column(rows: list[list[int | float]], tiers: int) -> tuple[np.ndarray, ...]
     """
     floor, leverage, maintenance = (np.asarray(c, float) for c in zip(*rows, strict=True))
     ratio = PCT * maintenance
-    deduction = np.concatenate([[0.0], np.cumsum(floor[1:] * np.diff(ratio))])
+    deduction = np.zeros_like(ratio)
+    for j in range(1, len(rows)):
+        deduction[j] = formulas.next_deduction(floor[j], ratio[j], ratio[j - 1], deduction[j - 1])
     more = tiers - len(rows)
     return (
         np.pad(floor, (0, more), constant_values=np.inf),

@@ -132,7 +132,9 @@ class Config:
         run="simulate and estimate",
         replay="the same for recorded prices",
         doctor="check this machine, its packages and its arithmetic",
+        conformance="evaluate venues' worked examples (docs/conformance.md)",
     )
+    vectors: str | None = plain(None, "file of worked examples, for task=conformance")
     name: str = plain("run", "folder of the run within runs")
     runs: str = plain("runs", "folder of all runs")
     venue: VenueConfig = group(VenueConfig)

@@ -33,7 +33,7 @@ from riskengine.app.study import Study
 from riskengine.montecarlo.simulate import Results, batch_size
 from riskengine.specs.scenario import Ladder
 
-NOT_IN_KEY = ("runs", "name")  # where a run lies, not what it is
+NOT_IN_KEY = ("runs", "name", "vectors")  # where a run lies, or of another task
 
 
 class Broken(RuntimeError):

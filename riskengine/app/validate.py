@@ -33,6 +33,8 @@ def check(config: Config) -> None:
     book(config.book)
     scenario(config.scenario, config.book)
     simulation(config.simulation, config)
+    if config.vectors is not None and config.task != "conformance":
+        raise InputError("vectors", "must be null unless task=conformance", config.vectors)
     if config.task == "replay" and config.scenario.law != "replay":
         raise InputError("scenario.law", "must be replay for task=replay", config.scenario.law)
 

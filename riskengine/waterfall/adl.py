@@ -10,6 +10,7 @@ from riskengine.specs.venue import Venue
 from riskengine.waterfall import (
     allocation,
     counterparties,
+    formulas,
     ledger,
     liquidation,
     losing,
@@ -86,8 +87,8 @@ def _mark_share(state: State, closing: Closing, market: Market, book: Book, venu
     share, own = venue.adl.mark_share, closing.winner_price
     mark = ledger.share(market.mark, book)
     near = Side(
-        accounts=own.accounts + share.astype(mark.dtype) * (mark - own.accounts),
-        pools=own.pools + share * (market.mark[None] - own.pools),
+        accounts=formulas.blend(mark, own.accounts, share.astype(mark.dtype)),
+        pools=formulas.blend(market.mark[None], own.pools, share),
     )
     gained = ledger.per_market(closing.winners.accounts * (near.accounts - own.accounts), book)
     gained = gained + ledger.tree(closing.winners.pools * (near.pools - own.pools))

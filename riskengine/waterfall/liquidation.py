@@ -7,7 +7,7 @@ from jaxtyping import Array, Bool, Float
 
 from riskengine.specs.book import REST, Book
 from riskengine.specs.venue import Venue
-from riskengine.waterfall import ledger, margin, orderbook, pools, price
+from riskengine.waterfall import formulas, ledger, margin, orderbook, pools, price
 from riskengine.waterfall.margin import Accounts
 from riskengine.waterfall.orderbook import Fills, Orders
 from riskengine.waterfall.state import Flows, Market, State, flows
@@ -110,7 +110,9 @@ def restoring(cost, accounts: Accounts, book: Book, venue: Venue) -> Float[Array
     spent = ledger.per_account(cost, book)
     target = (1.0 + venue.liquidation.buffer).astype(spent.dtype) * accounts.maintenance
     helps = target > spent
-    part = (target - accounts.equity) / jnp.where(helps, target - spent, 1.0)
+    part = formulas.share_to_margin(
+        jnp.where(helps, target, 1.0), accounts.equity, jnp.where(helps, spent, 0.0)
+    )
     part = jnp.where(helps, jnp.clip(part, 0.0, 1.0), 1.0)
     multiple = venue.liquidation.multiple.astype(part.dtype)
     steps = jnp.ceil(part / jnp.where(multiple > 0, multiple, 1.0) - STEP_ROUNDING)
@@ -136,7 +138,7 @@ def _clips(state, market, accounts, book, venue):
         x.astype(value.dtype) for x in (rules.fraction, rules.clip_least, rules.clip_most)
     )
     clips = (market.dt / rules.clip).astype(value.dtype)
-    wanted = jnp.minimum(value, jnp.maximum(least, fraction * value) * clips)
+    wanted = formulas.clip(value, least * clips, fraction * clips, value, jnp.minimum, jnp.maximum)
     together = ledger.per_account(wanted, book)
     asks = together > 0
     allowed = jnp.minimum(most * clips / jnp.where(asks, together, 1.0), 1.0)
@@ -208,12 +210,20 @@ def _bankruptcy(state, market, accounts, book, venue):
 
 def _fillable(state, market, accounts, book, venue):
     """P − ABR · s · M_k / q: the further below margin, the more of it may be lost; ABR = 1 − e/M, 0 to 1."""
-    health = jnp.where(accounts.maintenance > 0, accounts.health, 1.0)
-    depth = jnp.clip(1.0 - health, 0.0, 1.0) * venue.liquidation.slack.astype(health.dtype)
-    room = accounts.required * ledger.per_position(depth, book)
-    open_ = state.size != 0
-    return ledger.share(market.mark, book) - jnp.where(
-        open_, room / jnp.where(open_, state.size, 1.0), 0.0
+    holds, open_ = accounts.maintenance > 0, state.size != 0
+    distress = formulas.distress(
+        jnp.where(holds, accounts.equity, 1.0),
+        jnp.where(holds, accounts.maintenance, 1.0),
+        1.0,
+        jnp.minimum,
+        jnp.maximum,
+    )
+    return formulas.fillable_price(
+        ledger.share(market.mark, book),
+        jnp.where(open_, state.size, 1.0),
+        jnp.where(open_, accounts.required, 0.0),
+        ledger.per_position(distress, book),
+        venue.liquidation.slack.astype(distress.dtype),
     )
 
 
@@ -240,7 +250,8 @@ def _settle(state, market, accounts, orders: Orders, fills: Fills, at, by_fund, 
     rules = venue.liquidation
     filled = jnp.where(by_fund, 0.0, fills.filled)
     signed = jnp.where(orders.long, filled, -filled)
-    fee = rules.fee.astype(at.dtype) * filled * at
+    rate = rules.fee.astype(at.dtype)
+    fee = rate * filled * at
     if rules.fee_cap == "equity":
         slipped = ledger.per_account(signed * (at - ledger.share(market.mark, book)), book)
         afford = jnp.maximum(accounts.equity + slipped, 0.0)
@@ -249,7 +260,8 @@ def _settle(state, market, accounts, orders: Orders, fills: Fills, at, by_fund, 
         fee = fee * ledger.per_position(scale, book)
     if rules.fee_cap == "surplus":
         own = margin.bankruptcy_price(state, market, accounts, book)
-        fee = jnp.minimum(fee, jnp.maximum(signed * (at - own), 0.0))
+        surplus = jnp.maximum(formulas.insurance_delta(signed, own, at), 0.0)
+        fee = formulas.surplus_fee(surplus, filled * at, rate, jnp.minimum)
     paid = ledger.per_account(signed * (at - 1.0) - fee, book)
     by_market = ledger.per_market(fee, book)
     to_pools = rules.fee_to_pool * pools.of_pools(by_market, venue)
@@ -272,7 +284,8 @@ def _settle_backed(state, market, accounts, orders, fills, at, by_fund, book, ve
     filled = jnp.where(by_fund, fills.filled, 0.0)
     signed = jnp.where(orders.long, filled, -filled)
     own = margin.bankruptcy_price(state, market, accounts, book)
-    loss = pools.of_pools(ledger.per_market(signed * (own - at), book), venue)
+    lost = formulas.insurance_delta(-signed, own, at)
+    loss = pools.of_pools(ledger.per_market(lost, book), venue)
     paid, need = pools.pay(loss, state, venue)
     share = jnp.where(loss > 0, paid / jnp.where(loss > 0, loss, 1.0), 1.0)
     each = ledger.share(pools.to_markets(share, venue), book)

@@ -7,7 +7,7 @@ from jaxtyping import Array, Bool, Float
 
 from riskengine.specs.book import Book
 from riskengine.specs.venue import Venue, pool_capital
-from riskengine.waterfall import ledger, margin, pools
+from riskengine.waterfall import formulas, ledger, margin, pools
 from riskengine.waterfall.allocation import Side
 from riskengine.waterfall.state import Market, State
 
@@ -56,16 +56,18 @@ def _account_price(state, market, accounts, book, venue) -> Float[Array, " posit
     """Price of a losing account's position; too far from the mark it is the mark."""
     rule, mark = venue.adl.price, ledger.share(market.mark, book)
     if rule not in ("bankruptcy", "bankruptcy_or_mark"):
-        return ledger.share(_quoted(market, rule), book) * (1.0 - _spread(state.size, venue))
+        return _off(ledger.share(_quoted(market, rule), book), state.size, venue)
     at = margin.bankruptcy_price(state, market, accounts, book)
     if rule == "bankruptcy_or_mark":
         at = jnp.where(ledger.per_position(accounts.equity, book) > 0, at, mark)
-    return jnp.where(jnp.abs(at - mark) > venue.adl.deviation.astype(mark.dtype) * mark, mark, at)
+    return jnp.where(
+        formulas.deviation(at, mark) > venue.adl.deviation.astype(mark.dtype), mark, at
+    )
 
 
-def _spread(size, venue: Venue):
-    """How far the price lies below what is quoted for a losing long, above it for a short."""
-    return jnp.sign(size) * venue.adl.spread.astype(size.dtype)
+def _off(quoted, size, venue: Venue):
+    """A quoted price moved by the spread against the losing side."""
+    return formulas.price_off(quoted, jnp.sign(size), venue.adl.spread.astype(size.dtype))
 
 
 def _pool_price(state, market, venue) -> Float[Array, "pools markets"]:
@@ -77,7 +79,7 @@ def _pool_price(state, market, venue) -> Float[Array, "pools markets"]:
     rule = venue.adl.pool_price
     if rule in ("previous_mark", "mark"):
         quoted = jnp.broadcast_to(_quoted(market, rule), state.pool_size.shape)
-        return quoted * (1.0 - _spread(state.pool_size, venue))
+        return _off(quoted, state.pool_size, venue)
     open_ = state.pool_size != 0
     held = jnp.where(open_, state.pool_size, 1.0)
     if rule == "cost":
@@ -91,8 +93,9 @@ def _pool_price(state, market, venue) -> Float[Array, "pools markets"]:
     holds = whole > 0
     equity = jnp.where(holds & jnp.isfinite(equity), equity, 0.0)  # infinite: nobody is closed
     per_margin = equity / jnp.where(holds, whole, 1.0)
-    piece = jnp.where(open_, required * per_margin[:, None], 0.0)
-    return market.mark[None] - piece / held
+    return formulas.bankruptcy_price(
+        market.mark[None], held, jnp.where(open_, required, 0.0), per_margin[:, None]
+    )
 
 
 def _quoted(market: Market, rule: str) -> Float[Array, " markets"]:
@@ -117,6 +120,8 @@ def _pool_fraction(state, market, at, venue) -> Float[Array, " pools"]:
     regained = ledger.tree((state.pool_size * (at - market.mark[None])).T)
     equity = jnp.where(breach, pool_equity(state, market, venue), 0.0)
     helps = target + regained > 0
-    part = (target - equity) / jnp.where(helps, target + regained, 1.0)
+    part = formulas.share_to_margin(
+        jnp.where(helps, target, 1.0), equity, jnp.where(helps, -regained, 0.0)
+    )
     part = jnp.where(helps & (state.pool_on <= 0), jnp.clip(part, 0.0, 1.0), 1.0)
     return jnp.where(breach, part, 0.0)

@@ -8,7 +8,7 @@ from jaxtyping import Array, Bool, Float
 from riskengine.specs.book import REST, Book, Totals
 from riskengine.specs.venue import SIZE_UNIT, Margin, Venue
 from riskengine.types import pytree
-from riskengine.waterfall import ledger
+from riskengine.waterfall import formulas, ledger
 from riskengine.waterfall.state import Market, State
 
 
@@ -79,18 +79,16 @@ def _by_table(value: Float[Array, "*held"], tiers: Margin) -> Float[Array, "*hel
     rise from tier to tier; flat tiers charge the whole notional at the rate of its tier."""
     if tiers.kind == "flat":
         return value * tier_rate(value, tiers.floor, tiers.ratio)
-    required = tiers.ratio[0] * value - tiers.deduction[0]
+    required = formulas.marginal_margin(value, tiers.ratio[0], tiers.deduction[0])
     for ratio, deduction in zip(tiers.ratio[1:], tiers.deduction[1:], strict=True):
-        required = jnp.maximum(required, ratio * value - deduction)
+        required = jnp.maximum(required, formulas.marginal_margin(value, ratio, deduction))
     return required
 
 
 def tier_rate(value: Float[Array, "*held"], floor, rate) -> Float[Array, "*held"]:
     """Rate of the highest tier whose floor the notional has reached."""
     found = jnp.broadcast_to(rate[0], value.shape)
-    for tier_floor, tier in zip(floor[1:], rate[1:], strict=True):
-        found = jnp.where(value >= tier_floor, tier, found)
-    return found
+    return formulas.tier_value(value, floor[1:], rate[1:], found, where=jnp.where)
 
 
 def assess(state: State, market: Market, book: Book, venue: Venue) -> Accounts:
@@ -114,7 +112,7 @@ def tier_value(
 def health(equity, maintenance) -> Float[Array, "..."]:
     """e / M; infinity where there is no position to keep."""
     holds = maintenance > 0
-    return jnp.where(holds, equity / jnp.where(holds, maintenance, 1.0), jnp.inf)
+    return jnp.where(holds, formulas.health(equity, jnp.where(holds, maintenance, 1.0)), jnp.inf)
 
 
 def watch(state: State, market: Market, book: Book, venue: Venue) -> State:
@@ -179,10 +177,12 @@ def bankruptcy_price(
     per_margin = jnp.where(
         holds, accounts.equity / jnp.where(holds, accounts.maintenance, 1.0), 0.0
     )
-    piece = accounts.required * ledger.per_position(per_margin, book)
     open_ = state.size != 0
-    return ledger.share(market.mark, book) - jnp.where(open_, piece, 0.0) / jnp.where(
-        open_, state.size, 1.0
+    return formulas.bankruptcy_price(
+        ledger.share(market.mark, book),
+        jnp.where(open_, state.size, 1.0),
+        jnp.where(open_, accounts.required, 0.0),
+        ledger.per_position(per_margin, book),
     )
 
 

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from riskengine.specs.venue import Venue, pool_capital
-from riskengine.waterfall import ledger, margin, price
+from riskengine.waterfall import formulas, ledger, margin, price
 from riskengine.waterfall.state import Market, State
 
 
@@ -46,7 +46,7 @@ def pay(
     asked = due > 0
     need = jnp.where(asked, due - inflow(state), 0.0)
     short = need > pool_capital(venue)
-    can = jnp.minimum(jnp.maximum(balance(state, venue), 0.0), due)
+    can = formulas.fund_payment(balance(state, venue), due, jnp.minimum, jnp.maximum)
     return jnp.where(asked, jnp.where(short, can, due), 0.0), need
 
 

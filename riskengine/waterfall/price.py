@@ -7,6 +7,7 @@ from jaxtyping import Array, Float
 
 from riskengine.specs.scenario import OrderBook
 from riskengine.specs.venue import Venue
+from riskengine.waterfall import formulas
 from riskengine.waterfall.state import Market, Quote, State
 
 PERCENT = 0.01  # depth is quoted within 1 % of mid
@@ -133,8 +134,7 @@ def _mid(index, moved, basis):
 
 def _median(index, moved, basis):
     """Median of index, index plus moving-average basis, and mid."""
-    low, high = jnp.minimum(0.0, moved), jnp.maximum(0.0, moved)
-    return index * jnp.exp(jnp.clip(basis, low, high))
+    return index * jnp.exp(formulas.median(0.0, moved, basis, jnp.minimum, jnp.maximum))
 
 
 MARKS = {"index": _index, "mid": _mid, "median": _median}

@@ -5,11 +5,10 @@ from jaxtyping import Array, Float
 
 from riskengine.specs.book import Book
 from riskengine.types import pytree
-from riskengine.waterfall import ledger
+from riskengine.waterfall import formulas, ledger
 from riskengine.waterfall.margin import Accounts
 from riskengine.waterfall.state import Market
 
-LEAST_SCORE = 1e-8
 LOT_DIGITS = 1e7
 
 
@@ -30,9 +29,8 @@ class Standing:
 
 def profit_leverage(s: Standing):
     """max(u, 0)/v × n/e, each at least 1e-8: profit on entry times leverage of the position."""
-    return jnp.maximum(
-        _ratio(jnp.maximum(s.profit, 0.0), s.entry_notional), LEAST_SCORE
-    ) * jnp.maximum(_ratio(s.notional, s.equity), LEAST_SCORE)
+    gained = _ratio(jnp.maximum(s.profit, 0.0), s.entry_notional)
+    return formulas.profit_leverage(gained, _ratio(s.notional, s.equity), jnp.maximum)
 
 
 def return_leverage(s: Standing):
@@ -47,13 +45,18 @@ def return_margin(s: Standing):
 
 def balance_margin(s: Standing):
     """max(u, 0) / max(1, balance) × M/e, balance = e − Σ u; nothing for a loss."""
-    balance = jnp.maximum(s.equity - s.account_profit, 1.0)
-    return jnp.maximum(s.profit, 0.0) / balance * _ratio(s.maintenance, s.equity)
+    gained = formulas.wallet_return(
+        jnp.maximum(s.profit, 0.0), s.equity - s.account_profit, jnp.maximum
+    )
+    return gained * _ratio(s.maintenance, s.equity)
 
 
 def price_leverage(s: Standing):
     """mark/entry × n/e, as a venue's page words it: for shorts it falls with profit."""
-    return _ratio(s.notional, s.entry_notional) * _ratio(s.notional, s.equity)
+    entered = s.entry_notional > 0
+    entry = jnp.where(entered, s.entry_notional, 1.0)
+    index = formulas.quoted_index(s.notional, entry, _ratio(s.notional, s.equity))
+    return jnp.where(entered, index, 0.0)
 
 
 def leverage(s: Standing):
@@ -91,8 +94,10 @@ RANKINGS = {
 
 def _weighed(r, weight):
     """r × w for a gain, r / w for a loss."""
-    loses = jnp.where(weight > 0, _ratio(r, weight), -jnp.inf)
-    return jnp.where(r >= 0, r * weight, loses)
+    weighs = weight > 0
+    loses = formulas.loss_leverage(r, jnp.where(weighs, weight, 1.0))
+    loses = jnp.where(weighs, loses, -jnp.inf)
+    return jnp.where(r >= 0, formulas.return_leverage(r, weight), loses)
 
 
 def _ratio(a, b):

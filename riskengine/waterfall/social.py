@@ -6,7 +6,7 @@ import jax.numpy as jnp
 
 from riskengine.specs.book import Book
 from riskengine.specs.venue import Venue
-from riskengine.waterfall import ledger, margin, pools
+from riskengine.waterfall import formulas, ledger, margin, pools
 from riskengine.waterfall.fund import owed as needed  # noqa: F401  # the same condition
 from riskengine.waterfall.state import Flows, Market, State, flows
 
@@ -55,7 +55,8 @@ def _winners(state: State, market: Market, book: Book, venue: Venue):
     can = jnp.minimum(gained, jnp.maximum(margin.equity(state, market, book), 0.0))
     capacity, due = ledger.total(can), ledger.tree(state.debt)
     shared = jnp.minimum(due, capacity)
-    charge = can * (shared / jnp.where(capacity > 0, capacity, 1.0)).astype(can.dtype)
+    rate = formulas.loss_rate(shared, jnp.where(capacity > 0, capacity, 1.0))
+    charge = can * rate.astype(can.dtype)
     kept = jnp.where(due > 0, (due - shared) / jnp.where(due > 0, due, 1.0), 0.0)
     state = dataclasses.replace(state, cash=state.cash - charge, debt=state.debt * kept)
     return state, shared
@@ -69,7 +70,8 @@ def _positions(state: State, market: Market, book: Book, venue: Venue):
     value = margin.notional(state, market, book)
     base = pools.of_pools(ledger.per_market(value, book), venue)
     open_ = base > 0
-    rate = jnp.where(open_, state.debt / jnp.where(open_, base, 1.0), 0.0)
+    rate = formulas.loss_rate(state.debt, jnp.where(open_, base, 1.0))
+    rate = jnp.where(open_, rate, 0.0)
     charge = value * ledger.share(pools.to_markets(rate, venue), book)
     shared = ledger.tree(jnp.where(open_, state.debt, 0.0))
     cash = state.cash - ledger.per_account(charge, book)
@@ -80,8 +82,9 @@ def _balances(state: State, market: Market, book: Book, venue: Venue):
     """Balances that are withdrawn while money is short lose the share D / (Σ e⁺ + D)."""
     worth = jnp.maximum(margin.equity(state, market, book), 0.0)
     together, due = ledger.total(worth), ledger.tree(state.debt)
-    claims = together + due
-    factor = venue.social_share * due / jnp.where(claims > 0, claims, 1.0)
+    claimed = together > 0
+    factor = formulas.withdrawal_haircut(due, jnp.where(claimed, together, 1.0))
+    factor = jnp.where(claimed, venue.social_share * factor, 0.0)
     shared = factor * together
     kept = jnp.where(due > 0, (due - shared) / jnp.where(due > 0, due, 1.0), 0.0)
     cash = state.cash - worth * factor.astype(worth.dtype)

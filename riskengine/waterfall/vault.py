@@ -8,7 +8,7 @@ from jaxtyping import Array, Bool, Float
 
 from riskengine.specs.book import Book
 from riskengine.specs.venue import Venue, pool_capital
-from riskengine.waterfall import ledger, liquidation, margin, orderbook, pools, price
+from riskengine.waterfall import formulas, ledger, liquidation, margin, orderbook, pools, price
 from riskengine.waterfall.state import Flows, Market, State, flows
 
 
@@ -107,7 +107,8 @@ def _within_inventory(offered, state: State, market: Market, venue: Venue):
     )
     grows = then > now
     need = jnp.where(grows, then / cap - pools.inflow(state), 0.0)
-    room = (cap * pools.balance(state, venue) - now) / jnp.where(grows, then - now, 1.0)
+    empty, full = jnp.where(grows, now, 0.0), jnp.where(grows, then, 1.0)
+    room = formulas.inventory_room(cap, pools.balance(state, venue), empty, full)
     part = jnp.clip(room, 0.0, 1.0)
     return jnp.where(need > pool_capital(venue), part, everything), need
 

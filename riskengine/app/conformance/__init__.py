@@ -1,0 +1,1 @@
+"""`task=conformance`: the venues' worked examples against the engine's own formulas."""
