@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from riskengine.app import books, scenarios, tiers, validate
+from riskengine.app import books, scenarios, tiers, validate, validate_venue
 from riskengine.app.books import OpenBook
 from riskengine.app.config import Config, VenueConfig
 from riskengine.app.config_venue import MarginConfig
@@ -173,7 +173,7 @@ def build_venue(config: VenueConfig, markets: tuple[str, ...], interest: np.ndar
 
 def _pools(config: VenueConfig, markets: tuple[str, ...], interest: np.ndarray) -> Pools:
     """Pools as the venue has them; one that stands for each market becomes one for each."""
-    others = validate.catch_all(config.pools) or next(iter(config.pools))
+    others = validate_venue.catch_all(config.pools) or next(iter(config.pools))
     named = {market: name for name, pool in config.pools.items() for market in pool.markets}
     serving = {name: [m for m in markets if named.get(m, others) == name] for name in config.pools}
     weight = dict(zip(markets, interest / interest.sum(), strict=True))

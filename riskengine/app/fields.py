@@ -138,6 +138,13 @@ def choose(where: str, known: Iterable[str], name: Any) -> str:
     )
 
 
+def once(where: str, names: list[str]) -> None:
+    """No name stands twice in a list."""
+    for place, name in enumerate(names):
+        if name in names[:place]:
+            raise InputError(where, f"must name {printable(name)} once", names)
+
+
 def nearest(name: Any, known: Iterable[str]) -> str | None:
     """The known name that is most like this one."""
     import difflib

@@ -5,7 +5,7 @@ import hashlib
 from dataclasses import dataclass
 from typing import Any
 
-from riskengine.app import validate
+from riskengine.app import validate_venue
 from riskengine.app.config import Config
 from riskengine.app.readers import ccxt, tree
 from riskengine.app.sources import Source, opened
@@ -34,7 +34,7 @@ def read_tiers(path: str, field: str = FIELD) -> Tiers:
     for market, symbol, node, rows in ccxt.tiers(root):
         before: list[Any] | None = None
         for place, row in enumerate(rows):
-            validate.tier(f"{field} {source.at(f'{node.place}[{place}]')}", row, before)
+            validate_venue.tier(f"{field} {source.at(f'{node.place}[{place}]')}", row, before)
             before = row
         tables[symbol], markets[market] = rows, symbol
     if not tables:
