@@ -143,6 +143,10 @@ def _one(overrides: list[str], only_print: bool) -> int:
         from riskengine.app import doctor
 
         return doctor.run(config, Screen())
+    if config.ranges:
+        from riskengine.app import sweep
+
+        return sweep.run([overrides], [config], overrides)
     from riskengine.app import run
 
     run.run(config, Screen(), _command(overrides))

@@ -137,6 +137,9 @@ class Config:
     vectors: str | None = plain(None, "file of worked examples, for task=conformance")
     name: str = plain("run", "folder of the run within runs")
     runs: str = plain("runs", "folder of all runs")
+    ranges: bool = plain(
+        False, "run the other plausible values of what the venue's preset assumes, too"
+    )
     venue: VenueConfig = group(VenueConfig)
     book: BookConfig = group(BookConfig)
     scenario: ScenarioConfig = group(ScenarioConfig)

@@ -16,6 +16,7 @@ from riskengine.app import (
     answers,
     build,
     device,
+    evidence,
     pictures,
     report,
     shadow,
@@ -33,7 +34,7 @@ from riskengine.app.study import Study
 from riskengine.montecarlo.simulate import Results, batch_size
 from riskengine.specs.scenario import Ladder
 
-NOT_IN_KEY = ("runs", "name", "vectors")  # where a run lies, or of another task
+NOT_IN_KEY = ("ranges", "runs", "name", "vectors")  # where a run lies, or of another task
 
 
 class Broken(RuntimeError):
@@ -189,6 +190,9 @@ def _facts(config, found: Study, answered: Answers, second, seconds: float, elap
         "markets": list(found.question.markets),
         "open_interest_usd": found.question.open_interest,
         "fund_usd": found.capital,
+        "evidence": dataclasses.asdict(graded)
+        if (graded := evidence.grade(config.venue))
+        else None,
         "batch": results.batch,
         "simulation_seconds": round(seconds, 2),
         "elapsed_seconds": round(elapsed, 2),
@@ -201,7 +205,9 @@ def _facts(config, found: Study, answered: Answers, second, seconds: float, elap
 def notes(config: Config, found: Study) -> list[str]:
     """What a reader of the numbers should be warned of."""
     question = found.question
-    said = list(question.opened.notes)
+    graded = evidence.grade(config.venue)
+    said = [f"evidence for the preset {config.venue.name}: {graded}"] if graded else []
+    said += list(question.opened.notes)
     coarse = max(p.dt_s for p in config.simulation.grid)
     if coarse > config.venue.dt_max_s:
         said.append(

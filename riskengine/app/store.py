@@ -58,10 +58,15 @@ def write_beside(folder: Path, name: str, columns: dict[str, np.ndarray]) -> Pat
     The file is named after its first two columns, so what is asked again takes its place.
     """
     first = [column.tolist() for column in list(columns.values())[:2]]
-    path, content = folder / f"{name}_{_sha256(canonical(first))[:12]}.csv", to_csv(columns)
-    with files.storing(path, len(content)), files.replacing(SYSTEM, path) as partial:
-        SYSTEM.write(partial, _encoded(content))
+    path = folder / f"{name}_{_sha256(canonical(first))[:12]}.csv"
+    write_whole(path, to_csv(columns))
     return path
+
+
+def write_whole(path: Path, content: str | bytes) -> None:
+    """Write a file that is there whole or as it was."""
+    with files.storing(path, len(content)), files.replacing(SYSTEM, path) as partial:
+        SYSTEM.write(partial, _encoded(content) if isinstance(content, str) else content)
 
 
 def now() -> datetime:

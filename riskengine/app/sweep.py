@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from riskengine.app import configure, store
+from riskengine.app import configure, store, variants
 from riskengine.app.answers import usd
 from riskengine.app.canvas import percent
 from riskengine.app.config import Config
@@ -17,10 +17,17 @@ from riskengine.app.overrides import is_launcher
 from riskengine.app.run import Outcome
 from riskengine.app.run import run as run_one
 from riskengine.app.show import Screen
+from riskengine.app.variants import Job
 
 
 def run(jobs: Sequence[list[str]], configs: Sequence[Config], overrides: Sequence[str]) -> int:
-    """Run every job; equal shapes share one compiled program. Ends with a table."""
+    """Run every job; equal shapes share one compiled program. Ends with a table.
+
+    Jobs that ask for ranges are followed by one for every other plausible value of their presets.
+    Where venues differ, or ranges are asked for, a comparison of venues is written, too.
+    """
+    asked = variants.expanded(jobs, configs)
+    jobs, configs = [job.overrides for job in asked], [job.config for job in asked]
     launcher = [o for o in overrides if is_launcher(o)]
     if launcher:
         return _launched(launcher, jobs, configs)
@@ -34,7 +41,23 @@ def run(jobs: Sequence[list[str]], configs: Sequence[Config], overrides: Sequenc
         ("job", *SHOWN.values(), "run"), [_row(*each) for each in zip(varied, found, strict=True)]
     )
     screen.say(f"the sweep as a table: {_written(varied, found)}")
+    if len({config.venue.name for config in configs}) > 1 or len(asked) > len(
+        set(job.of for job in asked)
+    ):
+        _compare(asked, found, screen)
     return 0
+
+
+def _compare(asked: Sequence[Job], found: Sequence[Outcome], screen: Screen) -> None:
+    """Venues side by side: a table here, a figure and a page beside the runs."""
+    from riskengine.app import compare, comparison
+
+    seen = compare.venues(asked, found)
+    screen.say("")
+    screen.table(compare.HEAD, compare.rows(seen))
+    screen.say(compare.NOTE)
+    screen.say(f"the venues side by side: {comparison.write(seen, found[0].folder.parent)}")
+    screen.last(compare.sentence(seen))
 
 
 SHOWN = {
