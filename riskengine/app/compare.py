@@ -54,6 +54,7 @@ class Venue:
 
     config: VenueConfig
     folder: Path
+    fund: float  # USD
     grade: evidence.Grade | None
     ranges: dict[str, Range]
     payers: dict[str, float]  # share of open interest, mean per crash
@@ -88,6 +89,7 @@ def _venue(jobs: list[Job], folders: list[Path], read: list[dict[str, Any]]) -> 
     return Venue(
         config=config,
         folder=folders[0],
+        fund=read[0]["fund"],
         grade=evidence.grade(config),
         ranges=ranges,
         payers=read[0]["payers"],
@@ -128,7 +130,8 @@ def _read(folder: Path) -> dict[str, Any]:
         "nobody": mean("unfunded"),
     }
     kept = {name: paths[name] for name in ("path", "book", *PROBABILITIES.values())}
-    return {"numbers": numbers, "payers": payers, "paths": kept}
+    fund = float(said["run"]["fund_usd"])
+    return {"numbers": numbers, "payers": payers, "paths": kept, "fund": fund}
 
 
 # Order
@@ -223,17 +226,13 @@ def sentence(found: Sequence[Venue]) -> str:
     """What can be told apart, and what cannot."""
     pairs = len(found) * (len(found) - 1) // 2
     told = {name: len(order(found, name)) for name in PROBABILITIES}
-    fund = usd(_fund(found[0]))
+    funds = sorted({usd(venue.fund) for venue in found})
+    each = f", each with a fund of {funds[0]}" if len(funds) == 1 else ", with funds of their own"
     return (
-        f"{len(found)} sets of rules on the same books and crashes, each with a fund of {fund}: "
+        f"{len(found)} sets of rules on the same books and crashes{each}: "
         f"P(intervention) can be told apart in {told['adl_probability']} of {pairs} pairs, "
         f"P(fund runs dry) in {told['depletion_probability']}; the others' ranges overlap"
     )
-
-
-def _fund(venue: Venue) -> float:
-    said = json.loads((venue.folder / "estimates.json").read_text(encoding="utf-8"))
-    return float(said["run"]["fund_usd"])
 
 
 def explained(venue: Venue, others: Sequence[Venue]) -> list[str]:
