@@ -115,7 +115,6 @@ def together(config: VenueConfig) -> None:
             raise InputError(f"{where}.owner", "must be a single pool, not per_market", pool.owner)
     needs = (
         ("venue.triggers", "drawdown", "drawdown" in config.triggers, "adl", "adl" in stages),
-        ("venue.adl.bypass", True, adl.bypass, "the trigger drawdown", "drawdown" in config.triggers),
         ("venue.adl.pool_price", "threshold", adl.pool_price == "threshold", "the trigger drawdown",
          "drawdown" in config.triggers),
         ("venue.adl.mark_share_pct", adl.mark_share_pct, adl.mark_share_pct > 0,

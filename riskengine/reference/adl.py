@@ -47,7 +47,7 @@ def pools_in_breach(state, market, venue, flows):
         breached |= {k for k, on in enumerate(state.pool_on) if on > 0}
     if "margin" in venue.triggers:
         flows.margin = [pools.margin_need(k, state, market, venue) for k in every_pool(venue)]
-        breached |= {k for k, n in enumerate(flows.margin) if n > pools.capital_of(k, venue)}
+        breached |= {k for k, n in enumerate(flows.margin) if pools.exceeds(n, k, venue)}
     return sorted(breached)
 
 

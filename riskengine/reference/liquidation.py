@@ -232,7 +232,7 @@ def payable_share(pool, loss, state, market, venue, flows):
     need = flows.loss[pool] = pools.loss_need(pool, state, loss)
     flows.exit[pool] = pools.exit_need(pool, loss, state, market)
     share = 1
-    if need > pools.capital_of(pool, venue):
+    if pools.exceeds(need, pool, venue):
         share = max(pools.balance_of(pool, state, venue), 0) / loss
     flows.bad_debt += loss
     flows.fund_draw += share * loss

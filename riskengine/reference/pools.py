@@ -10,6 +10,12 @@ def capital_of(pool, venue):
     return share * venue.capital if share > 0 else venue.fixed_capital[pool]
 
 
+def exceeds(need, pool, venue):
+    """need > capital_k, compared in first-loss capital where the pool has a share of it."""
+    share = venue.capital_share[pool]
+    return need / share > venue.capital if share > 0 else need > venue.fixed_capital[pool]
+
+
 def realised(pool, state):
     """A = pool_cash + sum of basis: realised net inflow since the start."""
     return state.pool_cash[pool] + sum(state.pool_basis[pool])
@@ -77,7 +83,7 @@ def switch(state, market, venue, flows):
     for pool in every_pool(venue):
         need = flows.drawdown[pool] = drawdown_need(pool, state, market, venue)
         peak = state.pool_peak[pool]
-        if need > capital_of(pool, venue):
+        if exceeds(need, pool, venue):
             state.pool_on[pool] = 1
         elif peak - change(pool, state, market) < venue.release[pool] * (
             capital_of(pool, venue) + peak

@@ -17,7 +17,7 @@ def profit_cap_stage(state, market, book, venue):
     parties = []
     standing = margin.standings(state, market, book, venue)
     for (pool, sign), profit in profits.items():
-        if need(profit, pool, state, venue) > pools.capital_of(pool, venue):
+        if pools.exceeds(need(profit, pool, state, venue), pool, venue):
             left = venue.profit_left / 2
             worth = max(pools.balance_of(pool, state, venue), 0)
             amount = max((profit - left * worth) / (1 - left), 0)

@@ -14,6 +14,8 @@ def social_stage(state, market, book, venue):
         due = min(debt, max(venue.owner_pays[pool] - state.owner_paid[pool], 0))
         if due > 0 and owner >= 0:
             flows.loss[owner] = max(flows.loss[owner], pools.loss_need(owner, state, due))
+            at_exit = pools.exit_need(owner, due, state, market)
+            flows.exit[owner] = max(flows.exit[owner], at_exit)
             paid = fund.pay_debt(owner, pool, state, venue, due)
             state.owner_paid[pool] += paid
             flows.fund_draw += paid

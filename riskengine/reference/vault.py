@@ -91,7 +91,7 @@ def share_within_rate(pool, asked, market, venue, flows):
         return 1
     most = venue.rate_cap[pool] * market.dt
     need = flows.rate[pool] = asked / most
-    if need <= pools.capital_of(pool, venue):
+    if not pools.exceeds(need, pool, venue):
         return 1
     return clip(most * pools.capital_of(pool, venue) / asked, 0, 1)
 
@@ -102,7 +102,7 @@ def share_within_cap(pool, now, then, state, venue, flows):
         return 1
     cap = venue.inventory_cap[pool]
     need = flows.inventory[pool] = then / cap - pools.realised(pool, state)
-    if need <= pools.capital_of(pool, venue):
+    if not pools.exceeds(need, pool, venue):
         return 1
     return clip((cap * pools.balance_of(pool, state, venue) - now) / (then - now), 0, 1)
 

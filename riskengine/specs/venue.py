@@ -1,7 +1,7 @@
 """The rules and numbers of a venue. Which rule: a name. How much: a number that can be swept."""
 
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from riskengine.types import pytree, static
 
@@ -142,3 +142,17 @@ def pool_capital(venue: Venue) -> Float[Array, " pools"]:
     return jnp.where(
         first_loss, jnp.where(first_loss, pools.share, 1.0) * venue.capital, pools.fixed
     )
+
+
+def exceeds(need: Float[Array, "*sides pools"], venue: Venue) -> Bool[Array, "*sides pools"]:
+    """Whether pools need more than they have: a rule is broken exactly where this holds.
+
+    Compared as it is recorded, need / share against F, so that not even rounding comes between a
+    decision and the capital that is said to prevent it.
+    """
+    pools = venue.pools
+    share = jnp.broadcast_to(pools.share, need.shape)
+    fixed = jnp.broadcast_to(pools.fixed, need.shape)
+    first_loss = share > 0
+    shared = need / jnp.where(first_loss, share, 1.0) > venue.capital
+    return jnp.where(first_loss, shared, need > fixed)

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from riskengine.specs.book import Book
-from riskengine.specs.venue import Venue, pool_capital
+from riskengine.specs.venue import Venue, exceeds, pool_capital
 from riskengine.waterfall import formulas, ledger, margin, pools
 from riskengine.waterfall.allocation import Side
 from riskengine.waterfall.state import Market, State
@@ -29,14 +29,14 @@ def may_be_in_breach(
     """Pools in breach, or whose drawdown rule held so far or starts to hold."""
     if not read_capital(venue):
         return jnp.zeros(state.pool_cash.shape, bool)
-    return (rules_need(state, market, book, venue) > pool_capital(venue)) | (state.pool_on > 0)
+    return exceeds(rules_need(state, market, book, venue), venue) | (state.pool_on > 0)
 
 
 def in_breach(state: State, market: Market, venue: Venue) -> Bool[Array, " pools"]:
     """Pools whose margin rule is not met, or whose drawdown rule holds."""
     if "margin" not in venue.pools.triggers:
         return state.pool_on > 0
-    short = pools.margin_need(state, market, venue) > pool_capital(venue)
+    short = exceeds(pools.margin_need(state, market, venue), venue)
     return short | (state.pool_on > 0)
 
 

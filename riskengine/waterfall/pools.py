@@ -5,7 +5,7 @@ import dataclasses
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from riskengine.specs.venue import Venue, pool_capital
+from riskengine.specs.venue import Venue, exceeds, pool_capital
 from riskengine.waterfall import formulas, ledger, margin, price
 from riskengine.waterfall.state import Market, State
 
@@ -45,7 +45,7 @@ def pay(
     """
     asked = due > 0
     need = jnp.where(asked, due - inflow(state), 0.0)
-    short = need > pool_capital(venue)
+    short = exceeds(need, venue)
     can = formulas.fund_payment(balance(state, venue), due, jnp.minimum, jnp.maximum)
     return jnp.where(asked, jnp.where(short, can, due), 0.0), need
 
@@ -109,7 +109,7 @@ def drawdown_need(state: State, market: Market, venue: Venue) -> Float[Array, " 
 
 def switch(state: State, market: Market, venue: Venue) -> State:
     """Drawdown rules start where their need exceeds the capital, and hold until the fall is smaller."""
-    starts = drawdown_need(state, market, venue) > pool_capital(venue)
+    starts = exceeds(drawdown_need(state, market, venue), venue)
     fall = state.pool_peak - equity_change(state, market)
     ends = fall < venue.pools.release * (pool_capital(venue) + state.pool_peak)
     holds = starts | ((state.pool_on > 0) & ~ends)

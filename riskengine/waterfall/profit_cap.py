@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from riskengine.specs.book import REST, Book
-from riskengine.specs.venue import Venue, pool_capital
+from riskengine.specs.venue import Venue, exceeds
 from riskengine.waterfall import adl, allocation, counterparties, ledger, margin, pools
 from riskengine.waterfall.allocation import Closing, Side
 from riskengine.waterfall.state import Flows, Market, State, flows
@@ -24,7 +24,7 @@ def need(state: State, market: Market, book: Book, venue: Venue) -> Float[Array,
 
 def needed(state: State, market: Market, book: Book, venue: Venue) -> Bool[Array, ""]:
     """Whether a side's profit is too large for its pool."""
-    return jnp.any(need(state, market, book, venue) > pool_capital(venue))
+    return jnp.any(exceeds(need(state, market, book, venue), venue))
 
 
 def cut(state: State, market: Market, book: Book, venue: Venue) -> tuple[State, Flows]:
@@ -82,10 +82,8 @@ def _to_pay(state, market, book, venue, there) -> Float[Array, "2 markets"]:
         pools.balance(state, venue),
     )
     worth = jnp.where(jnp.isfinite(balance), jnp.maximum(balance, 0.0), 0.0)
-    breach = (
-        profit / (SIDE * venue.adl.profit_cap) - pools.inflow(state)[None]
-        > pool_capital(venue)[None]
-    )
+    needs = profit / (SIDE * venue.adl.profit_cap) - pools.inflow(state)[None]
+    breach = exceeds(needs, venue)
     left = SIDE * venue.adl.profit_left
     paid = jnp.where(breach & (profit > 0), (profit - left * worth[None]) / (1.0 - left), 0.0)
     rows = []

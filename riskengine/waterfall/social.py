@@ -13,13 +13,22 @@ from riskengine.waterfall.state import Flows, Market, State, flows
 
 def socialize(state: State, market: Market, book: Book, venue: Venue) -> tuple[State, Flows]:
     """Owners pay first; then the venue's rule; the rest passes to `unfunded`, and no debt is left."""
+    gains = pools.exit_gain(state, market)
     state, drawn, need = _owners(state, venue)
     state, shared = RULES[venue.social](state, market, book, venue)
     left = ledger.tree(state.debt)
     state = dataclasses.replace(
         state, unfunded_cash=state.unfunded_cash - left, debt=jnp.zeros_like(state.debt)
     )
-    return state, flows(book, venue, fund_draw=drawn, social_loss=shared, need_rules=need)
+    return state, flows(
+        book,
+        venue,
+        fund_draw=drawn,
+        social_loss=shared,
+        need_rules=need,
+        need_cash=need,
+        need_exit=jnp.where(need != 0, need - gains, 0.0),
+    )
 
 
 def _owners(state: State, venue: Venue):

@@ -7,7 +7,7 @@ from jax import lax
 from jaxtyping import Array, Bool, Float
 
 from riskengine.specs.book import Book
-from riskengine.specs.venue import Venue, pool_capital
+from riskengine.specs.venue import Venue, exceeds, pool_capital
 from riskengine.waterfall import formulas, ledger, liquidation, margin, orderbook, pools, price
 from riskengine.waterfall.state import Flows, Market, State, flows
 
@@ -110,7 +110,7 @@ def _within_inventory(offered, state: State, market: Market, venue: Venue):
     empty, full = jnp.where(grows, now, 0.0), jnp.where(grows, then, 1.0)
     room = formulas.inventory_room(cap, pools.balance(state, venue), empty, full)
     part = jnp.clip(room, 0.0, 1.0)
-    return jnp.where(need > pool_capital(venue), part, everything), need
+    return jnp.where(exceeds(need, venue), part, everything), need
 
 
 def _within_rate(offered, state: State, market: Market, venue: Venue):
@@ -118,7 +118,7 @@ def _within_rate(offered, state: State, market: Market, venue: Venue):
     asked = pools.of_pools(jnp.abs(offered) * market.mark, venue)
     most = venue.pools.rate_cap * market.dt
     need = jnp.where(asked > 0, asked / jnp.where(most > 0, most, 1.0), 0.0)
-    short = need > pool_capital(venue)
+    short = exceeds(need, venue)
     part = most * jnp.where(short, pool_capital(venue), 0.0) / jnp.where(asked > 0, asked, 1.0)
     return jnp.where(short, jnp.clip(part, 0.0, 1.0), 1.0), need
 

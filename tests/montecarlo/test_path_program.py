@@ -384,3 +384,26 @@ def test_whole_paths_agree_with_the_reference(name):
         fast = {f.name: float(getattr(found, f.name)) for f in dataclasses.fields(found)}
         assert not _disagree(fast, slow, float(np.abs(np.asarray(book.cash)).sum())), seed
         assert not fast["flags"], metrics.FATAL
+
+
+@pytest.mark.parametrize("name", ["tiers", "clips", "funding", "backstop", "profit_cap"])
+def test_every_rule_that_reads_capital_says_from_which_capital_on_it_is_slack(name):
+    """One unlimited run says at which capital a path has an intervention, to the bit."""
+    needs = []
+    for seed in range(24):
+        rng = np.random.default_rng(seed)
+        book, order_book = rulebook.book(name, rng), rulebook.order_book(name, rng)
+        venue = rulebook.venue(name, rng, capital=np.inf)
+        quotes = worlds.quotes(rng, steps=24, depth=2e4, dt=20.0)
+
+        def intervened(capital, book=book, venue=venue, order_book=order_book, quotes=quotes):
+            limited = dataclasses.replace(venue, capital=jnp.asarray(capital))
+            found = _one_program(quotes, book, limited, order_book)
+            return bool(found.intervened), float(found.adl_required_fund)
+
+        _, need = intervened(np.inf)
+        needs.append(need)
+        for capital in (0.0, np.nextafter(need, 0.0), need, 2.0 * need):
+            if np.isfinite(capital):
+                assert intervened(capital)[0] == (need > capital), (seed, need, capital)
+    assert sum(0.0 < need < np.inf for need in needs) > 3
