@@ -13,8 +13,7 @@ from riskengine.waterfall.state import Flows, Market, State, flows
 
 def socialize(state: State, market: Market, book: Book, venue: Venue) -> tuple[State, Flows]:
     """Owners pay first; then the venue's rule; the rest passes to `unfunded`, and no debt is left."""
-    gains = pools.exit_gain(state, market)
-    state, drawn, need = _owners(state, venue)
+    state, drawn, need, at_exit = _owners(state, market, venue)
     state, shared = RULES[venue.social](state, market, book, venue)
     left = ledger.tree(state.debt)
     state = dataclasses.replace(
@@ -27,13 +26,14 @@ def socialize(state: State, market: Market, book: Book, venue: Venue) -> tuple[S
         social_loss=shared,
         need_rules=need,
         need_cash=need,
-        need_exit=jnp.where(need != 0, need - gains, 0.0),
+        need_exit=at_exit,
     )
 
 
-def _owners(state: State, venue: Venue):
-    """Pool by pool, the owner pays what it can of the pool's debt; its need is noted."""
+def _owners(state: State, market: Market, venue: Venue):
+    """Pool by pool, the owner pays what it can of the pool's debt; its needs are noted."""
     drawn, needs = jnp.zeros_like(state.fees), jnp.zeros_like(state.debt)
+    exits, gains = needs, pools.exit_gain(state, market)
     for pool, owner in enumerate(venue.pools.owner):
         if owner < 0:
             continue
@@ -42,6 +42,7 @@ def _owners(state: State, venue: Venue):
         due = jnp.minimum(due, left)
         payment, need = pools.pay(due, state, venue)
         needs, paid = jnp.maximum(needs, need), payment[owner]
+        exits = jnp.maximum(exits, jnp.where(due > 0, need - gains, 0.0))
         state = dataclasses.replace(
             state,
             pool_cash=state.pool_cash.at[owner].set(state.pool_cash[owner] - paid),
@@ -49,7 +50,7 @@ def _owners(state: State, venue: Venue):
             owner_paid=state.owner_paid.at[pool].add(paid),
         )
         drawn = drawn + paid
-    return state, drawn, needs
+    return state, drawn, needs, exits
 
 
 def _none(state: State, market: Market, book: Book, venue: Venue):

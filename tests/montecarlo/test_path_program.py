@@ -144,7 +144,7 @@ DOWN = {
     ("ledger", "share"): "marks and prices per position",
     ("ledger", "add_dense"): "what makers trade",
     ("margin", "attach"): "margin tables per position",
-    ("adl", "_unflatten"): "quantities and prices of the sequence, which is float64 inside",
+    ("allocation", "_unflatten"): "quantities and prices of the sequence, which is float64 inside",
     ("select", "of"): "scores of pools, compared with those of accounts",
     ("orderbook", "_makers"): "cash of makers, whose margin is worked out in float64",
     ("social", "_winners"): "the share of a loss",
@@ -155,7 +155,7 @@ UP = {
     ("step", "_dense_entry"): "entries of makers",
     ("orderbook", "_makers"): "size and cash of makers",
     ("orderbook", "offered"): "distances, which the book maps to quantities",
-    ("adl", "_flatten"): "quantities and prices of the sequence",
+    ("allocation", "_flatten"): "quantities and prices of the sequence",
     ("select", "work"): "inside a guard, whose operations carry its place: distances, as above",
 }  # fmt: skip
 
