@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from riskengine.app import answers, build, configure, device, parquet, study, validate
+from riskengine.app import answers, build, configure, device, parquet, store, study, validate
 from riskengine.app.answers import Answers
 from riskengine.app.build import Question
 from riskengine.app.config import Config
@@ -44,18 +44,30 @@ def estimate(found: Study, asked: Asked) -> Answers:
 
 
 def load(folder: str | Path) -> dict:
-    """The tables of a run folder as pandas frames: paths, hits, accounts, curves, levels."""
+    """The tables of a run folder as pandas frames, by the names of their files without ending."""
     import pandas
 
-    tables = {}
-    if not Path(folder).is_dir():
-        raise InputError("folder", "must be the folder of a run", str(folder))
-    for file in sorted(Path(folder).iterdir()):
+    place, tables = Path(folder), {}
+    if not (place / store.MANIFEST).is_file():
+        must = f"must be the folder of a finished run, runs/NAME/KEY, with {store.MANIFEST} in it"
+        raise InputError("folder", must + _runs_below(place), str(folder))
+    for file in sorted(place.iterdir()):
         if file.suffix == ".parquet":
             tables[file.stem] = pandas.DataFrame(parquet.read(file))
         elif file.suffix == ".csv":
             tables[file.stem] = pandas.read_csv(file)
     return tables
 
+
+def _runs_below(place: Path) -> str:
+    """The runs that a folder holds, for somebody who named the folder above."""
+    below = sorted({*place.glob(f"*/{store.MANIFEST}"), *place.glob(f"*/*/{store.MANIFEST}")})
+    if not below:
+        return ""
+    more = f" and {len(below) - LISTED} more" if len(below) > LISTED else ""
+    return f"; below it are {', '.join(str(p.parent) for p in below[:LISTED])}{more}"
+
+
+LISTED = 5  # runs that a message names
 
 __all__ = ["Asked", "estimate", "load", "question", "simulate"]
