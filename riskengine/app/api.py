@@ -10,7 +10,7 @@ from riskengine.app.answers import Answers
 from riskengine.app.build import Question
 from riskengine.app.config import Config
 from riskengine.app.study import Study
-from riskengine.errors import InputError
+from riskengine.errors import InputError, printable
 
 
 @dataclass(frozen=True)
@@ -49,8 +49,8 @@ def load(folder: str | Path) -> dict:
 
     place, tables = Path(folder), {}
     if not (place / store.MANIFEST).is_file():
-        must = f"must be the folder of a finished run, runs/NAME/KEY, with {store.MANIFEST} in it"
-        raise InputError("folder", must + _runs_below(place), str(folder))
+        must = f"must hold {store.MANIFEST}, as the folder runs/NAME/KEY of a finished run does"
+        raise InputError(f"folder {printable(str(folder))}", must + _runs_below(place))
     for file in sorted(place.iterdir()):
         if file.suffix == ".parquet":
             tables[file.stem] = pandas.DataFrame(parquet.read(file))
@@ -65,7 +65,7 @@ def _runs_below(place: Path) -> str:
     if not below:
         return ""
     more = f" and {len(below) - LISTED} more" if len(below) > LISTED else ""
-    return f"; below it are {', '.join(str(p.parent) for p in below[:LISTED])}{more}"
+    return f"; below it lie {', '.join(str(p.parent) for p in below[:LISTED])}{more}"
 
 
 LISTED = 5  # runs that a message names

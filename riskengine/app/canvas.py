@@ -15,7 +15,7 @@ from riskengine.app.amounts import percent
 from riskengine.errors import printable
 
 INK, GREY, PALE = "#1a1a1a", "#595959", "#e4e4e4"
-WIDTH, HEIGHT = 700.0, 400.0  # of the plot, in pixels
+WIDTH, HEIGHT = 720.0, 400.0  # of the plot, in pixels
 LETTER, LINE = 6.6, 15.0  # width and height of a letter, in pixels
 EDGE = 4.0  # pixels between words and the frame
 ROOM = 60.0  # pixels around words; more is not better

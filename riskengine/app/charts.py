@@ -272,14 +272,16 @@ def _chances(values: list[Spec], bins: list[str], title: str) -> Spec:
         "color": name("event", scale=scale, title=None),
     }  # fmt: skip
     axis = {"title": "probability, %", "scale": {"domain": [0, 100]}}
+    at = shared | {"y": quantity("p", **axis)}
     full, hollow = ([row for row in values if row["enough"] == enough] for enough in (True, False))
     known = [row for row in values if row["low"] is not None and row["high"] is not None]
+    dot = {"size": 45, "opacity": 1}
     layers = [
         view("line", {"strokeWidth": 1.5}, shared | {"y": quantity("line", **axis)}, values),
         view("rule", {}, shared | {"y": quantity("low", **axis), "y2": {"field": "high"}}, known),
-        view("point", {"filled": True, "size": 45, "opacity": 1}, shared | {"y": quantity("p", **axis)}, full),
-        view("point", {"size": 45, "opacity": 1, "fill": "white"}, shared | {"y": quantity("p", **axis)}, hollow),
-    ]  # fmt: skip
+        view("point", dot | {"filled": True}, at, full),
+        view("point", dot | {"fill": "white"}, at, hollow),
+    ]
     return {"layer": layers, "width": WIDTH, "height": 190, "title": title}
 
 
@@ -288,11 +290,13 @@ def _counts(values: list[Spec], title: str) -> Spec:
     events = list(EVENT_WORDS.values())
     bins = list(dict.fromkeys(row["bin"] for row in values))
     scale = {"domain": events, "range": list(EVENT.values())}
+    bare = {"grid": False, "ticks": False, "domain": False}
+    below = {"labelAngle": 0, "grid": False}
     encoding = {
-        "x": name("bin", title=title, scale={"type": "band"}, sort=bins, axis={"labelAngle": 0, "grid": False}),
-        "y": name("event", sort=events, title=None, axis={"grid": False, "ticks": False, "domain": False}),
+        "x": name("bin", title=title, scale={"type": "band"}, sort=bins, axis=below),
+        "y": name("event", sort=events, title=None, axis=bare),
         "color": name("event", scale=scale, title=None),
         "text": {"field": "count"},
-    }  # fmt: skip
+    }
     size = {"width": WIDTH, "height": 54}
     return view("text", {"fontSize": 11}, encoding, values) | size

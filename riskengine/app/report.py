@@ -4,6 +4,7 @@ The page is static: no script, no network, every figure inside it.
 """
 
 import base64
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -60,6 +61,7 @@ def page(
         "pct": _pct,
         "ends": _ends,
         "fixed": _fixed,
+        "units": _units,
     }
     shown = {name: _shown(figure) for name, figure in figures.items()}
     names = {e.name: e for e in answered.estimates}
@@ -92,6 +94,7 @@ def page(
         uncertain=estimators.uncertain,
         pct=_pct,
         money=_money,
+        counted=counted,
         event_words=charts.EVENT_WORDS,
         capital=found.capital,
         open_interest=found.question.open_interest,
@@ -129,10 +132,19 @@ def _ends(three: tuple[float, float, float]) -> str:
 
 
 def _fixed(text: str) -> str:
-    """Numbers that stay with their unit: a line may break before “to” and after “;” only."""
-    return (
-        text.replace(" ", "\u00a0").replace("\u00a0to\u00a0", " to\u00a0").replace(";\u00a0", "; ")
-    )
+    """Numbers that stay with their unit: a line may break before “to”, around “of”, after “;” only."""
+    text = text.replace(" ", "\u00a0")
+    for kept, breaks in (("\u00a0to", " to"), (";\u00a0", "; "), ("\u00a0of\u00a0", " of ")):
+        text = text.replace(kept, breaks)
+    return text
+
+
+def _units(text: str) -> str:
+    """Prose whose numbers stay with their units."""
+    return UNIT.sub(lambda found: found[0].replace(" ", "\u00a0"), text)
+
+
+UNIT = re.compile(r"\d (?:%|(?:(?:k|M|bn) )?USD)")
 
 
 def _shown(figure: Figure) -> Shown:

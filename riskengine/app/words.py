@@ -17,8 +17,8 @@ GROUPS: dict[str, dict[str, str]] = {
     },
     "How much capital": {
         "fund_target": "Fund that keeps interventions as rare as asked for",
-        "fund_target_depletion": "Fund that keeps depletion as rare as asked for",
         "fund_target_within_history": "the same without crashes larger than the largest seen",
+        "fund_target_depletion": "Fund that keeps depletion as rare as asked for",
         "excess_draw": "Need beyond the fund, mean per crash",
         "excess_draw_p99": "Need beyond the fund, 99th percentile",
         "required_fund_median": "Need of the median crash, inventory at its exit price",
