@@ -145,7 +145,7 @@ def _bent(panel: Panel, series: list[Line]) -> Spec:
     values = np.concatenate([line.values[np.isfinite(line.values)] for line in series])
     reach = max(float(np.abs(values).max(initial=0.0)), panel.knee)
     powers = 10.0 ** np.arange(np.ceil(np.log10(2.0 * panel.knee)), np.floor(np.log10(reach)) + 1)
-    marks = [sign * mark for mark in (panel.knee, *powers) for sign in (1.0, -1.0)]
+    marks = [panel.knee, *powers, *-powers]
     ticks = [0.0, *(t for t in marks if values.min() <= t <= values.max())]
     return {
         "scale": {"type": "symlog", "constant": panel.knee},

@@ -69,13 +69,15 @@ def curves(
     target: Target | None = None,
     level: float = 0.95,
     unfunded: np.ndarray | None = None,
+    early: bool = False,
 ) -> tuple[str, bytes]:
     """Probabilities against first-loss capital, as SVG and PNG.
 
     `data` has `capital` in USD, ascending, and for each of `CURVES` its name, `name_low`,
     `name_high` and `name_hits`, the paths beyond that capital. Where fewer than ten are, the sample
     cannot carry the curve and it is dotted. `unfunded` has rows of capital, P(unfunded) and its ends
-    at the levels of F at which that was simulated.
+    at the levels of F at which that was simulated. Where rules can bind `early`, before the fund is dry,
+    only the first curve says what happens at the venue's capital.
     """
     if target and not math.isfinite(target.value):
         target = None
@@ -85,7 +87,7 @@ def curves(
     for curve in drawn:
         _draw_curve(canvas, curve)
     points = _draw_unfunded(canvas, unfunded)
-    _draw_capital(canvas, drawn, capital)
+    _draw_capital(canvas, drawn[:1] if early else drawn, capital)
     for curve in drawn:
         if target and target.curve == curve.name:
             _draw_target(canvas, curve, target, percent(level))

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from riskengine.app import charts, crashes, figures, sentence, stress
+from riskengine.app import charts, crashes, figures, sentence, stress, study
 from riskengine.app.amounts import percent, usd
 from riskengine.app.answers import Answers
 from riskengine.app.canvas import GREY, INK
@@ -34,11 +34,14 @@ CAPTIONS = {
 def captions(config: Config, found: Study) -> dict[str, str]:
     """What stands under each figure of this run."""
     said = dict(CAPTIONS)
+    if study.may_bind_early(found.question.venue):
+        said["curves"] += (
+            " Rules of this venue can bind before the fund is dry: P(fund dry | F) is what it would "
+            "be without them, and holds until the first intervention."
+        )
     if found.replays:
-        spans = (active(found.replays), found.replays.fans["time"][-1])
-        shown, whole = (f"{seconds / 60:.3g}" for seconds in spans)
         for name in ("fund_over_time", "markets_over_time"):
-            said[name] += f" The first {shown} of {whole} minutes."
+            said[name] += f" The {shown(found.replays)}."
         for name, path in found.replays.chosen.items():
             said[f"replay_{name}"] += f" {_size(config, found, path)}"
     return said
@@ -85,10 +88,11 @@ def curves(config: Config, found: Study, answered: Answers) -> Figure:
             aim.low if aim.low is not None else 0.0,
             aim.high if aim.high is not None else float("inf"),
         )  # fmt: skip
-    title = f"The risk that a fund of size F leaves, under {sentence.short_title(config)}'s rules"
+    title = f"The risk that a fund of size F leaves, under {sentence.short_title(config, of=True)} rules"
     svg, png = figures.curves(
         answered.curves, title, found.capital, found.question.open_interest, mark,
         config.simulation.confidence, unfunded(answered),
+        study.may_bind_early(found.question.venue),
     )  # fmt: skip
     alt = f"Two falling curves of probability against capital. {answered.sentence}"
     return Figure("curves", alt, svg, png)
@@ -121,6 +125,12 @@ def active(replays: Replays) -> float:
     return until(replays.fans["time"], busy, 0.02)
 
 
+def shown(replays: Replays) -> str:
+    """Which part of the run the figures over time show."""
+    part, whole = (f"{s / 60:.3g}" for s in (active(replays), replays.fans["time"][-1]))
+    return f"first {part} of {whole} minutes" if part != whole else f"whole {whole} minutes"
+
+
 def fan(replays: Replays, name: str, panel: Panel, scale: float, colour: str, key: bool = True):
     """A fan of one series, as far as anything happens; the first of a figure has a key."""
     kept = charts.stretches(replays.fans["time"], active(replays))
@@ -132,7 +142,7 @@ def fan(replays: Replays, name: str, panel: Panel, scale: float, colour: str, ke
 def fund_over_time(found: Study, replays: Replays) -> Figure:
     """A fan of the first-loss capital."""
     panel = Panel(
-        f"First-loss capital on {replays.paths} paths of {replays.books} books",
+        f"First-loss capital on {replays.paths} paths of {replays.books} books, {shown(replays)}",
         "% of open interest",
         260,
     )
@@ -149,7 +159,7 @@ def markets_over_time(replays: Replays) -> Figure:
     """Fans of prices, displacement and depth."""
     fans = replays.fans
     index, displaced = (
-        Panel("Index of all markets", "%", 120),
+        Panel(f"Index of all markets, {shown(replays)}", "%", 120),
         Panel("Displacement of mid", "%", 120),
     )
     depth = Panel("Depth within 1 % of mid, bids and asks", "million USD", 120)

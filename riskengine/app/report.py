@@ -111,8 +111,8 @@ def not_real(config: Config) -> str:
     """What a drawn book can say about a venue: nothing about its fund."""
     if config.book.path is not None:
         return ""
-    name = sentence.short_title(config)
-    return f"No figure here is a statement about {name}'s real fund: that needs its real book."
+    whose = sentence.short_title(config, of=True)
+    return f"No figure here is a statement about {whose} real fund: that needs its real book."
 
 
 def _pct(x: float | None) -> str:
@@ -219,7 +219,9 @@ def _tile(e: Estimate, text: str, found: Study, names: dict[str, Estimate]) -> T
 def _sample(e: Estimate) -> str:
     """What a reader of one number must know: what carries it."""
     few = e.hits is not None and e.hits < estimators.RARE
-    return f"; N = {e.n:,}" + (f", rests on {counted(e.hits or 0, 'hit')}" if few else "")
+    vague = e.unit == "fraction" and estimators.uncertain(e)
+    said = f", rests on {counted(e.hits or 0, 'hit')}" if few else ""
+    return f"; N = {e.n:,}{said}{'; too uncertain' if vague else ''}"
 
 
 def who_pays(found: Study, names: dict[str, Estimate]) -> str:
@@ -232,7 +234,7 @@ def who_pays(found: Study, names: dict[str, Estimate]) -> str:
         ("winners", "social_loss", 1.0, " by socialized loss"), ("nobody", "unfunded", 1.0, ""),
     )  # fmt: skip
     said = [
-        f"{who} {usd(sign * e.value)}{how}"
+        f"{who} {'gain ' if sign * e.value < 0 else ''}{usd(abs(e.value))}{how}"
         for who, name, sign, how in parts
         if (e := names.get(name)) and e.value and (name != "owner_profit" or behind)
     ]

@@ -38,14 +38,15 @@ def whose(study: Study, config: Config) -> str:
     kind = "a synthetic" if config.book.path is None else "your"
     if config.book.reader != "positions":
         kind = "the recorded"
-    name, _, detail = (config.venue.title or config.venue.name).partition(", ")
-    rules = f"{name}'s rules" + (f" ({detail})" if detail else "")
+    detail = (config.venue.title or config.venue.name).partition(", ")[2]
+    rules = f"{short_title(config, of=True)} rules" + (f" ({detail})" if detail else "")
     return f"{kind} book of {usd(study.question.open_interest)} open interest under {rules}"
 
 
-def short_title(config: Config) -> str:
-    """The venue, without what follows a comma in its title."""
-    return (config.venue.title or config.venue.name).partition(", ")[0]
+def short_title(config: Config, of: bool = False) -> str:
+    """The venue, without what follows a comma in its title; `of` it."""
+    name = (config.venue.title or config.venue.name).partition(", ")[0]
+    return name + (("'" if name.endswith("s") else "'s") if of else "")
 
 
 def capital(study: Study) -> str:
