@@ -92,18 +92,15 @@ def probabilities(study: Study, sample: Sample, at_fund: Sample) -> list[Estimat
         given("deleveraging_probability", fund["accounts_deleveraged"] > 0),
         estimators.proportion("social_loss_probability", fund["social_loss"] > 0, at_fund),
         *by_direction(study, intervened, sample),
-        given("unfunded_material_probability", material(study, fund)).noted(above(study)),
+        given("unfunded_material_probability", study_.material(study.question, fund)).noted(
+            above(study)
+        ),
         estimators.proportion("adl_probability_simulation", intervened, sample, total=False),
         estimators.proportion("depletion_probability_simulation", *dry, total=False),
     ]
     if study_.owners(study.question):
         found.append(given("owner_pays_probability", fund["owner_profit"] < 0))
     return found
-
-
-def material(study: Study, results: Results) -> np.ndarray:
-    """Paths that leave a loss which matters and which nobody can pay."""
-    return results["unfunded"] > study_.MATERIAL * study.question.open_interest
 
 
 def above(study: Study) -> str:
@@ -336,7 +333,7 @@ def at_levels(study: Study, config: Config, random_books: bool) -> dict[str, np.
             else (every["required_fund"] > capital, whole),
         }
         found = [estimators.proportion(name, hit, known) for name, (hit, known) in events.items()]
-        left = material(study, results)
+        left = study_.material(study.question, results)
         found.append(
             _after_intervention("unfunded_material_probability", left, results, sample, found[0])
         )

@@ -50,7 +50,7 @@ def events(found: Study) -> dict[str, tuple[Results, np.ndarray]]:
     return {
         "intervention": (results, results["adl_required_fund"] > capital),
         "dry": (fund, fund["depleted"]) if early else (results, results["required_fund"] > capital),
-        "unfunded": (fund, fund["unfunded"] > study.MATERIAL * found.question.open_interest),
+        "unfunded": (fund, study.material(found.question, fund)),
     }
 
 
@@ -170,7 +170,7 @@ def ladder(found: Study) -> list[Rung]:
         return []
     fund, books = found.fund, len(found.question.opened.holdings)
     shock = np.asarray(law.shock)
-    least = study.MATERIAL * found.question.open_interest
+    left = study.material(found.question, fund)
     once = fund.path < len(shock) * books  # later paths repeat these
     number = fund.path // int(law.books) % len(shock)
     rungs = []
@@ -193,7 +193,7 @@ def ladder(found: Study) -> list[Rung]:
                 means={name: float(x[mine].mean()) for name, x in amounts.items()},
                 deleveraged=int((fund["accounts_deleveraged"][mine] > 0).sum()),
                 dry=int(fund["depleted"][mine].sum()),
-                unfunded=int((fund["unfunded"][mine] > least).sum()),
+                unfunded=int(left[mine].sum()),
             )
         )
     return rungs

@@ -139,6 +139,11 @@ def seldom(paths: int) -> float:
     return max(0.05, RELIABLE / paths)
 
 
+def material(question: Question, results: Results) -> np.ndarray:
+    """Paths that leave a loss which matters and which nobody can pay."""
+    return results["unfunded"] > MATERIAL * question.open_interest
+
+
 def at_funds(
     question: Question, results: Results, counts: dict[float, int], batch=None,
     progress: Progress | None = None,

@@ -132,7 +132,7 @@ def test_a_capital_far_beyond_the_curves_is_pointed_at(svg_only):
 
 def test_a_curve_that_holds_no_longer_at_the_capital_is_not_quoted_there(svg_only):
     """Where rules bind before the fund is dry."""
-    quoted = r"the venue's capital: 4.38 %, \$420M; P\(intervention \| F\) \d+ %"
+    quoted = r"the venue's capital: 4.38 %, \$420M; P\(intervention \| F\) [\d.]+ %"
     both = words(curves(table(), ANSWER, 4.2e8, OPEN_INTEREST)[0])
     one = words(curves(table(), ANSWER, 4.2e8, OPEN_INTEREST, early=True)[0])
     assert re.search(quoted + r"; P\(fund dry \| F\) \d", both) and re.search(quoted, one)

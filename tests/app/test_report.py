@@ -10,7 +10,6 @@ from commands import PROJECT, SMALL
 
 import riskengine
 from riskengine.app import (
-    answers,
     build,
     cohorts,
     configure,
@@ -430,7 +429,7 @@ def test_what_follows_an_intervention_is_not_more_likely_than_it(found, answered
 
 def test_a_material_loss_is_a_thousandth_of_open_interest(found, answered):
     least = 1e-3 * found.question.open_interest
-    hit = answers.material(found, found.fund)
+    hit = study.material(found.question, found.fund)
     assert np.array_equal(hit, found.fund["unfunded"] > least)
     assert answered["unfunded_material_probability"].hits == hit.sum()
     assert answered["unfunded_material_probability"].note.startswith(
