@@ -17,7 +17,10 @@ def usd(x: float | None) -> str:
     for size, name in ((1e9, "bn"), (1e6, "M"), (1e3, "k")):
         if abs(x) >= size:
             return f"{x / size:.3g} {name} USD"
-    return f"{x:.3g} USD"
+    return f"{x:.3g} USD" if abs(x) >= CENT else "0 USD"
+
+
+CENT = 0.01  # USD: less is rounding
 
 
 def counted(count: int, what: str) -> str:

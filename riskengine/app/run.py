@@ -134,6 +134,9 @@ def simulate(
     asked, kept = config.simulation, {}
     for shard in folder.load_shards():
         kept[shard.first, shard.count] = shard.arrays
+    if kept:
+        earlier = sum(count for _, count in kept)
+        screen.note(f"{earlier:,} of {counted(asked.paths, 'path')} are from an earlier start")
     size = study.shard_size(question, batch_size(asked.batch))
     parts, done = [], 0
     with screen.progress(asked) as progress:
@@ -144,7 +147,6 @@ def simulate(
                 folder.save_shard(int(paths[0]), len(paths), part.arrays())
             else:
                 part = Results.of(arrays)
-                progress("from an earlier start", done + len(paths), asked.paths)
             parts.append(part)
             done += len(paths)
         found = study.complete(question, Results.join(parts), asked, progress)
