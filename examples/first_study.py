@@ -61,8 +61,8 @@ for cohort in answers.people.cohorts:
 
 # %%
 accounts = pd.DataFrame(answers.people.accounts)
-print(accounts.sort_values("deleveraged", ascending=False).head(5)[
-    ["book", "account", "side", "leverage", "deleveraged", "paths", "expected_haircut"]
+print(accounts.sort_values("times_deleveraged", ascending=False).head(5)[
+    ["book", "account", "side", "leverage", "times_deleveraged", "paths", "expected_haircut"]
 ])  # fmt: skip
 
 # %% [markdown]

@@ -1,12 +1,14 @@
-"""A study in numbers: estimates with intervals, curves, levels, and the sentence that leads."""
+"""A study in numbers: estimates with intervals, curves, levels, and the sentences that lead."""
 
 import dataclasses
+import functools
 from dataclasses import dataclass
 
 import numpy as np
 
-from riskengine.app import cohorts, stress
+from riskengine.app import cohorts, crashes, sentence, stress
 from riskengine.app import study as study_
+from riskengine.app.amounts import counted, percent, usd
 from riskengine.app.cohorts import People
 from riskengine.app.config import Config
 from riskengine.app.stress import Stress
@@ -48,12 +50,14 @@ def answer(study: Study, config: Config) -> Answers:
     estimates = probabilities(study, sample, at_fund)
     lost, horizon = losses(study.fund, at_fund, study.capital), float(question.simulation.dt.sum())
     estimates += [_at_the_end(e, horizon) for e in lost] + accounts(study, at_fund)
-    estimates += needs(study, sample)
+    estimates += needs(study, sample) + crashes.sizes(study, config, sample)
     stressed = stress.stressed(study, config.simulation.confidence)
     found = None
     if question.opened.complete:
         found, more = targets(study, config, sample)
-        estimates += more + stress.concentration(study, config.simulation.confidence)
+        estimates += more + crashes.within_history(study, config, sample)
+        estimates += crashes.deciding(study, sample, found.estimate.value)
+        estimates += stress.concentration(study, config.simulation.confidence)
     estimates += checks(study, sample)
     return Answers(
         estimates=estimates,
@@ -62,7 +66,7 @@ def answer(study: Study, config: Config) -> Answers:
         levels=at_levels(study, config, random_books),
         people=cohorts.people(study, config.simulation.confidence),
         stress=stressed,
-        sentence=lead(study, config, {e.name: e for e in estimates}, stressed),
+        sentence=sentence.lead(study, config, {e.name: e for e in estimates}, stressed.ladder),
     )
 
 
@@ -79,20 +83,30 @@ def probabilities(study: Study, sample: Sample, at_fund: Sample) -> list[Estimat
     )
     early = study_.may_bind_early(study.question.venue)
     dry = (fund["depleted"], at_fund) if early else (depleted, sample)
+    adl = estimators.proportion("adl_probability", intervened, sample)
+    given = functools.partial(_after_intervention, results=fund, sample=at_fund, intervened=adl)
     found = [
-        estimators.proportion("adl_probability", intervened, sample),
+        adl,
         estimators.proportion("depletion_probability", *dry),
         estimators.proportion("unfunded_probability", fund["unfunded"] > 0, at_fund),
-        estimators.proportion(
-            "deleveraging_probability", fund["accounts_deleveraged"] > 0, at_fund
-        ),
+        given("deleveraging_probability", fund["accounts_deleveraged"] > 0),
         estimators.proportion("social_loss_probability", fund["social_loss"] > 0, at_fund),
         *by_direction(study, intervened, sample),
-        _material(study, at_fund),
+        given("unfunded_material_probability", study_.material(study.question, fund)).noted(
+            above(study)
+        ),
         estimators.proportion("adl_probability_simulation", intervened, sample, total=False),
         estimators.proportion("depletion_probability_simulation", *dry, total=False),
     ]
+    if study_.owners(study.question):
+        found.append(given("owner_pays_probability", fund["owner_profit"] < 0))
     return found
+
+
+def above(study: Study) -> str:
+    """From which size on it matters."""
+    least = usd(study_.MATERIAL * study.question.open_interest)
+    return f"above {percent(study_.MATERIAL)} of open interest, {least}"
 
 
 def by_direction(study: Study, hit: np.ndarray, sample: Sample) -> list[Estimate]:
@@ -105,14 +119,6 @@ def by_direction(study: Study, hit: np.ndarray, sample: Sample) -> list[Estimate
             share = f"{100 * mine.mean():.3g} % of crashes"
             found.append(e.noted(share))
     return found
-
-
-def _material(study: Study, sample: Sample) -> Estimate:
-    least = study_.MATERIAL * study.question.open_interest
-    hit = study.fund["unfunded"] > least
-    found = estimators.proportion("unfunded_material_probability", hit, sample)
-    note = f"losses above {usd(least)}, a millionth of open interest"
-    return found.noted(note)
 
 
 def needs(study: Study, sample: Sample) -> list[Estimate]:
@@ -251,10 +257,9 @@ def targets(study: Study, config: Config, sample: Sample) -> tuple[Target, list[
 
 def _leftover(results: Results, sample: Sample) -> Estimate:
     """Mean loss, at its exit price, of the inventory that pools still hold at the horizon."""
-    left = int(np.sum(results["leftover_notional"] > 0))
+    left = counted(int(np.sum(results["leftover_notional"] > 0)), "path")
     found = estimators.mean("leftover", results["leftover"], sample, "USD")
-    said = f"inventory left at the horizon on {left} paths, at its exit price"
-    return dataclasses.replace(found.noted(said), hits=left)
+    return found.noted(f"inventory left at the horizon on {left}, at its exit price")
 
 
 def checks(study: Study, sample: Sample) -> list[Estimate]:
@@ -288,7 +293,7 @@ def checks(study: Study, sample: Sample) -> list[Estimate]:
 
 
 def fund_curves(study: Study, sample: Sample) -> dict[str, np.ndarray]:
-    """P(ADL | F) and P(depleted | F) on a grid of F, with bands and hits; unfunded at levels only."""
+    """P(intervention | F) and P(dry | F) on a grid of F, with bands and hits; unfunded at levels only."""
     results = study.results
     needs = {"adl_probability": "adl_required_fund", "depletion_probability": "required_fund"}
     finite = np.concatenate([results[n][np.isfinite(results[n])] for n in needs.values()])
@@ -328,7 +333,10 @@ def at_levels(study: Study, config: Config, random_books: bool) -> dict[str, np.
             else (every["required_fund"] > capital, whole),
         }
         found = [estimators.proportion(name, hit, known) for name, (hit, known) in events.items()]
-        found.append(_unfunded_at(results, sample, found[0]))
+        left = study_.material(study.question, results)
+        found.append(
+            _after_intervention("unfunded_material_probability", left, results, sample, found[0])
+        )
         found += [e for e in losses(results, sample, capital) if e.name in REPORTED]
         for e in found:
             for part in ("value", "low", "high"):
@@ -340,13 +348,16 @@ def at_levels(study: Study, config: Config, random_books: bool) -> dict[str, np.
     return stress.columns_of(rows)
 
 
-def _unfunded_at(results: Results, sample: Sample, intervened: Estimate) -> Estimate:
-    """P(unfunded | F) = P(intervention | F), from all paths, × P(unfunded | intervention, F).
+def _after_intervention(
+    name: str, hit: np.ndarray, results: Results, sample: Sample, intervened: Estimate
+) -> Estimate:
+    """P(event) = P(intervention), from all paths, × P(event | intervention), from those at a fund.
 
-    Only few paths ran at a level; only the second factor rests on them. The limits are the products
-    of the limits.
+    Only the second factor rests on the few paths that ran at that fund, so no sampling error can
+    make what follows an intervention more frequent than it. The limits are the products of the
+    limits. An event that needs no intervention is counted where it was seen.
     """
-    name, hit, known = "unfunded_probability", results["unfunded"] > 0, results["intervened"]
+    known = results["intervened"]
     if not known.any() or (hit & ~known).any():
         return estimators.proportion(name, hit, sample)
     part = dataclasses.replace(sample, book=sample.book[known])
@@ -356,81 +367,10 @@ def _unfunded_at(results: Results, sample: Sample, intervened: Estimate) -> Esti
         None if a is None or b is None else a * b
         for a, b in ((intervened.low, given.low), (intervened.high, given.high))
     )
-    return dataclasses.replace(given, value=intervened.value * given.value, low=low, high=high)
+    said = f"P(intervention) × {given.hits} of {given.n} paths with one"
+    said += "; poorly known" if (given.hits or 0) < estimators.RARE else ""
+    value = intervened.value * given.value
+    return dataclasses.replace(given, value=value, low=low, high=high, note=said)
 
 
 REPORTED = ("expected_haircut", "adl_loss_mark", "deleveraged", "social_loss", "unfunded")
-
-
-def lead(study: Study, config: Config, found: dict[str, Estimate], stressed: Stress) -> str:
-    """The answer in one sentence, with its interval."""
-    question, venue = study.question, config.venue
-    if stressed.ladder:
-        return f"{venue.title or venue.name}: {_ladder_lead(study, stressed)}."
-    adl, dry = found["adl_probability"], found["depletion_probability"]
-    level = f"{100 * adl.level:g} %"
-    share = 100 * study.capital / question.open_interest
-    text = (
-        f"{venue.title or venue.name}: in a simulated crash {_event(study)} with probability "
-        f"{percent(adl)} and the fund of {usd(study.capital)} ({share:.3g} % of open interest) runs "
-        f"dry with probability {percent(dry)} ({level} intervals)"
-    )
-    if not question.opened.complete:
-        return text + "; the book is partial, so there is no fund target."
-    aim = found["fund_target"]
-    exceed = f"{100 * config.target.adl_probability:g} %"
-    if aim.value is None:
-        return text + f"; no fund target for an ADL probability of {exceed}: {aim.note}."
-    high = usd(aim.high) if aim.high is not None else "unbounded"
-    part = 100 * aim.value / question.open_interest
-    return text + (
-        f"; to keep ADL below {exceed} it needs {usd(aim.value)} ({part:.3g} % of open interest; "
-        f"{usd(aim.low)} to {high})."
-    )
-
-
-def _ladder_lead(study: Study, stressed: Stress) -> str:
-    """The smallest shocks on the way down and up at which things happen, in how many books."""
-    said = []
-    for side, sign in (("fall", -1), ("rise", 1)):
-        rungs = sorted(
-            (r for r in stressed.ladder if r.shock * sign > 0), key=lambda rung: abs(rung.shock)
-        )
-        for words, count in (("winners are deleveraged", "adl"), ("the fund is dry", "depleted")):
-            first = next((rung for rung in rungs if getattr(rung, count)), None)
-            if first is None:
-                said.append(f"{words} at no {side} that was tried")
-                continue
-            books = (
-                f"{getattr(first, count)} of {first.books} books" if first.books > 1 else "the book"
-            )
-            said.append(f"{words} from a {side} of {100 * abs(first.shock):g} % on (in {books})")
-    capital, share = usd(study.capital), 100 * study.capital / study.question.open_interest
-    return f"with a fund of {capital} ({share:.3g} % of open interest) " + "; ".join(said)
-
-
-def _event(study: Study) -> str:
-    """What `adl_probability` counts: where every intervention at the fund was an ADL, just that."""
-    fund = study.fund
-    if np.array_equal(fund["intervened"], fund["accounts_deleveraged"] > 0):
-        return "winners are deleveraged"
-    return "winners are deleveraged, or a payment or takeover is not made whole,"
-
-
-def percent(e: Estimate) -> str:
-    """A probability with its interval."""
-    if e.value is None:
-        return "unknown"
-    if e.hits == 0:
-        return f"0 of {e.n} (≤ {100 * (e.high or 0):.2g} %)"
-    return f"{100 * e.value:.3g} % ({100 * (e.low or 0):.3g}–{100 * (e.high or 0):.3g} %)"
-
-
-def usd(x: float | None) -> str:
-    """Dollars for people."""
-    if x is None or not np.isfinite(x):
-        return "unknown"
-    for size, name in ((1e9, "bn"), (1e6, "M"), (1e3, "k")):
-        if abs(x) >= size:
-            return f"{x / size:.3g} {name} USD"
-    return f"{x:.3g} USD"

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import numpy as np
 
-from riskengine.app import answers, build, configure, device, parquet, study, validate
+from riskengine.app import answers, build, configure, device, parquet, store, study, validate
 from riskengine.app.answers import Answers
 from riskengine.app.build import Question
 from riskengine.app.config import Config
 from riskengine.app.study import Study
-from riskengine.errors import InputError
+from riskengine.errors import InputError, printable
 
 
 @dataclass(frozen=True)
@@ -44,18 +44,30 @@ def estimate(found: Study, asked: Asked) -> Answers:
 
 
 def load(folder: str | Path) -> dict:
-    """The tables of a run folder as pandas frames: paths, hits, accounts, curves, levels."""
+    """The tables of a run folder as pandas frames, by the names of their files without ending."""
     import pandas
 
-    tables = {}
-    if not Path(folder).is_dir():
-        raise InputError("folder", "must be the folder of a run", str(folder))
-    for file in sorted(Path(folder).iterdir()):
+    place, tables = Path(folder), {}
+    if not (place / store.MANIFEST).is_file():
+        must = f"must hold {store.MANIFEST}, as the folder runs/NAME/KEY of a finished run does"
+        raise InputError(f"folder {printable(str(folder))}", must + _runs_below(place))
+    for file in sorted(place.iterdir()):
         if file.suffix == ".parquet":
             tables[file.stem] = pandas.DataFrame(parquet.read(file))
         elif file.suffix == ".csv":
             tables[file.stem] = pandas.read_csv(file)
     return tables
 
+
+def _runs_below(place: Path) -> str:
+    """The runs that a folder holds, for somebody who named the folder above."""
+    below = sorted({*place.glob(f"*/{store.MANIFEST}"), *place.glob(f"*/*/{store.MANIFEST}")})
+    if not below:
+        return ""
+    more = f" and {len(below) - LISTED} more" if len(below) > LISTED else ""
+    return f"; below it lie {', '.join(str(p.parent) for p in below[:LISTED])}{more}"
+
+
+LISTED = 5  # runs that a message names
 
 __all__ = ["Asked", "estimate", "load", "question", "simulate"]

@@ -180,8 +180,9 @@ def _imbalance(holdings: Holdings, markets: int) -> np.ndarray:
 def _must_balance(missing: np.ndarray, holdings: Holdings, markets: tuple[str, ...]) -> None:
     gross = np.bincount(holdings.market, np.abs(holdings.size), minlength=len(markets))
     for market in np.flatnonzero(np.abs(missing) > BALANCED * gross):
-        must = f"must balance in every market of a complete book; {markets[market]} is net"
-        raise InputError("book.complete", must, f"{missing[market]:.6g} USD")
+        must = "must be false where longs and shorts of a market differ: positions are missing"
+        more = f"true, with {markets[market]} net {missing[market]:.6g} USD"
+        raise InputError("book.complete", must, more)
 
 
 def _with_rest(

@@ -11,14 +11,15 @@ from typing import Any
 import numpy as np
 
 from riskengine.app import vega
+from riskengine.app.amounts import percent
 from riskengine.errors import printable
 
 INK, GREY, PALE = "#1a1a1a", "#595959", "#e4e4e4"
-WIDTH, HEIGHT = 640.0, 380.0  # of the plot, in pixels
+WIDTH, HEIGHT = 720.0, 400.0  # of the plot, in pixels
 LETTER, LINE = 6.6, 15.0  # width and height of a letter, in pixels
 EDGE = 4.0  # pixels between words and the frame
 ROOM = 60.0  # pixels around words; more is not better
-TICKS = 10
+TICK = 58.0  # pixels between ticks at least
 AXIS = {
     "labelFontSize": 12,
     "labelColor": INK,
@@ -51,12 +52,18 @@ class Canvas:
 
     capital_max: float  # USD at the right edge
     floor: float  # probability at the bottom
+    knee: float  # USD up to which the axis of capital is nearly linear; logarithmic beyond
     open_interest: float
     layers: list[Any] = field(default_factory=list)
     taken: list[Box] = field(default_factory=list)
 
     def x(self, capital: float) -> float:
-        return WIDTH * min(max(capital / self.capital_max, 0.0), 1.0)
+        inside = min(max(capital, 0.0), self.capital_max)
+        return WIDTH * math.log1p(inside / self.knee) / math.log1p(self.capital_max / self.knee)
+
+    def capital(self, x: float) -> float:
+        """The capital at a place of the axis: what `x` undoes."""
+        return self.knee * math.expm1(x / WIDTH * math.log1p(self.capital_max / self.knee))
 
     def y(self, probability: float) -> float:
         inside = min(max(probability, self.floor), 1.0)
@@ -110,17 +117,19 @@ class Canvas:
         ]
         return min([*gaps, ROOM]) - 100.0 * outside
 
-    def rendered(self, title: str, note: str) -> tuple[str, bytes]:
+    def rendered(self, title: str, notes: list[str]) -> tuple[str, bytes]:
         """SVG and PNG of all layers under the title."""
         lines = textwrap.wrap(printable(title, 400), 84) or [""]
-        heading = {"text": lines, "subtitle": note} | TITLE
+        heading = {"text": lines, "subtitle": notes} | TITLE
         chart = {"layer": self.layers, "width": WIDTH, "height": HEIGHT, "title": heading}
         config = {"padding": 12, "text": {"fontSize": 12}, "axis": AXIS}
         return vega.rendered(chart, " ".join(lines), config)
 
     def _by_axes(self, points: list[vega.Spec], mark: str, style: dict, **channels: Any) -> None:
         """A mark whose place is given by the axes."""
-        x_scale = {"domain": [0, self.capital_max], "nice": False}
+        x_scale = {
+            "type": "symlog", "constant": self.knee, "domain": [0, self.capital_max], "nice": False,
+        }  # fmt: skip
         y_scale = {"type": "log", "domain": [self.floor, 1], "nice": False}
         encoding = {
             "x": vega.quantity("f", scale=x_scale, axis=self._capital_axis()),
@@ -136,15 +145,27 @@ class Canvas:
     def _capital_axis(self) -> vega.Spec:
         """Two lines at a tick: percent of open interest and dollars."""
         unit = self.open_interest / 100.0
-        step = unit * _round_step(self.capital_max / unit / TICKS)
         amount = "'$' + replace(format(datum.value, '.3~s'), 'G', 'bn')"
         return {
-            "values": np.arange(0.0, self.capital_max, step).tolist(),
+            "values": [unit * tick for tick in self._ticks(unit)],
             "labelExpr": f"[format(datum.value / {unit!r}, '.3~g') + ' %', {amount}]",
             "labelFlush": False,
             "grid": False,
             "title": "First-loss capital F, in % of open interest and in USD",
         }
+
+    def _ticks(self, unit: float) -> list[float]:
+        """None, powers of ten, then their doubles and halves, as many as there is room for."""
+        top = math.log10(self.capital_max / unit)
+        decades = [10.0**n for n in range(math.floor(top), math.floor(top) - 12, -1)]
+        chosen = [0.0]
+        for factor in (1.0, 2.0, 5.0, 3.0):
+            for tick in (factor * decade for decade in decades):
+                x = self.x(unit * tick)
+                far = all(abs(x - self.x(unit * other)) >= TICK for other in chosen)
+                if far and unit * tick <= self.capital_max:
+                    chosen.append(tick)
+        return sorted(chosen)
 
     def _probability_axis(self) -> vega.Spec:
         decades = range(round(math.log10(self.floor)), 1)
@@ -153,11 +174,6 @@ class Canvas:
             "labelExpr": "format(100 * datum.value, '~g') + ' %'",
             "title": "Probability in the scenario",
         }
-
-
-def percent(share: float, digits: int = 3) -> str:
-    """A fraction in percent."""
-    return f"{100 * share:.{digits}g} %"
 
 
 def dollars(amount: float) -> str:
@@ -178,9 +194,3 @@ def _box(lines: list[str], x: float, y: float, above: bool) -> Box:
     if above:
         return x + 8, y - 5 - LINE * len(lines), x + 8 + width(lines), y - 5
     return x - 8 - width(lines), y + 7, x - 8, y + 7 + LINE * len(lines)
-
-
-def _round_step(least: float) -> float:
-    """The smallest of 1, 2, 5 times a power of ten that is at least `least`."""
-    power = 10.0 ** math.floor(math.log10(least))
-    return next(step * power for step in (1, 2, 5, 10) if step * power >= least * (1 - 1e-9))

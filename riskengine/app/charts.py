@@ -10,9 +10,9 @@ from riskengine.app.canvas import AXIS, GREY, INK
 from riskengine.app.vega import Spec, name, quantity, view
 
 BLUE, RED, GREEN, YELLOW, VIOLET = "#0072B2", "#D55E00", "#007A5A", "#B07D00", "#AA4488"
-EVENT = {"adl": RED, "depleted": BLUE, "unfunded": INK}
+EVENT = {"intervention": RED, "dry": BLUE, "unfunded": INK}
 EVENT_WORDS = {
-    "adl": "first intervention", "depleted": "fund dry", "unfunded": "material unfunded loss",
+    "intervention": "first intervention", "dry": "fund dry", "unfunded": "material unfunded loss",
 }  # fmt: skip
 WIDTH = 600
 TITLE = {"anchor": "start", "fontSize": 14, "fontWeight": "bold", "offset": 8, "subtitleFontSize": 12,
@@ -69,6 +69,7 @@ class Panel:
     title: str
     axis: str
     height: int = 110
+    knee: float = 0.0  # where a scale that is logarithmic away from zero begins to be; 0: linear
 
 
 @dataclass(frozen=True)
@@ -81,17 +82,24 @@ class Line:
     amount: bool = False
 
 
-def fan(panel: Panel, time: np.ndarray, fans: dict[str, np.ndarray], colour: str) -> Spec:
+def fan(
+    panel: Panel, time: np.ndarray, fans: dict[str, np.ndarray], colour: str, key: bool
+) -> Spec:
     """Median, the middle half and nine tenths of the paths, against minutes."""
-    layers = [
-        view(
-            "area", {"color": colour, "opacity": opacity},
-            {"x": MINUTES, "y": quantity(low, title=panel.axis), "y2": {"field": high}},
-        )
-        for low, high, opacity in (("p05", "p95", 0.18), ("p25", "p75", 0.3))
-    ]  # fmt: skip
-    median = {"x": MINUTES, "y": quantity("p50")}
-    layers.append(view("line", {"color": colour, "strokeWidth": 2}, median))
+    names = list(BANDS)
+    scale = {"domain": names, "range": [_pale(colour, share) for *_, share in BANDS.values()]}
+    layers = []
+    for words, (low, high, _) in BANDS.items():
+        shade = {
+            "datum": words,
+            "scale": scale,
+            "legend": {"symbolType": "square"} if key else None,
+        }
+        encoding = {"x": MINUTES, "y": quantity(low, title=panel.axis), "color": shade}
+        if low == high:
+            layers.append(view("line", {"strokeWidth": 2}, encoding))
+        else:
+            layers.append(view("area", {"opacity": 1}, encoding | {"y2": {"field": high}}))
     values = rows({"min": time / 60.0} | fans)
     return {
         "data": {"values": values}, "layer": layers, "width": WIDTH, "height": panel.height,
@@ -99,12 +107,25 @@ def fan(panel: Panel, time: np.ndarray, fans: dict[str, np.ndarray], colour: str
     }  # fmt: skip
 
 
+BANDS = {
+    "nine tenths of the paths": ("p05", "p95", 0.2), "the middle half": ("p25", "p75", 0.45),
+    "median": ("p50", "p50", 1.0),
+}  # fmt: skip
+
+
+def _pale(colour: str, share: float) -> str:
+    """A colour mixed with white."""
+    parts = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
+    return "#" + "".join(f"{round(255 - share * (255 - part)):02x}" for part in parts)
+
+
 def lines(panel: Panel, time: np.ndarray, series: list[Line]) -> Spec:
     """Named series against minutes; a legend says which is which."""
     names, colours = [line.name for line in series], [line.colour for line in series]
     legend = {"orient": "right", "title": None} if len(names) > 1 else None
     colour = name("name", scale={"domain": names, "range": colours}, sort=names, legend=legend)
-    encoding = {"x": MINUTES, "y": quantity("value", title=panel.axis, stack=None), "color": colour}
+    y = quantity("value", title=panel.axis, stack=None, **_bent(panel, series))
+    encoding = {"x": MINUTES, "y": y, "color": colour}
     layers = []
     for line in series:
         values = rows({"min": time / 60.0, "value": line.values})
@@ -115,6 +136,21 @@ def lines(panel: Panel, time: np.ndarray, series: list[Line]) -> Spec:
         layers.append(view("area" if line.amount else "line", style, encoding, named))
     size = {"width": WIDTH - 90, "height": panel.height}
     return {"layer": layers, "title": panel.title} | size
+
+
+def _bent(panel: Panel, series: list[Line]) -> Spec:
+    """A scale that is logarithmic away from zero, with ticks where it bends and at powers of ten."""
+    if not panel.knee:
+        return {}
+    values = np.concatenate([line.values[np.isfinite(line.values)] for line in series])
+    reach = max(float(np.abs(values).max(initial=0.0)), panel.knee)
+    powers = 10.0 ** np.arange(np.ceil(np.log10(2.0 * panel.knee)), np.floor(np.log10(reach)) + 1)
+    marks = [panel.knee, *powers, *-powers]
+    ticks = [0.0, *(t for t in marks if values.min() <= t <= values.max())]
+    return {
+        "scale": {"type": "symlog", "constant": panel.knee},
+        "axis": {"values": ticks, "format": ".2~g"},
+    }
 
 
 AMOUNT = {"opacity": 0.8, "interpolate": "step-before"}
@@ -150,14 +186,25 @@ def bars(
 
 
 def points(cohorts: list[Spec], axis: str, colour: str) -> Spec:
-    """Values with intervals by group and name: cohorts, one panel per dimension."""
+    """Values with intervals by group and name: cohorts, one panel per dimension.
+
+    Intervals that are not `sure` do not rule the axis: what reaches out of it ends in an arrow.
+    """
+    sure = [row[end] for row in cohorts for end in ("low", "high") if row["sure"]]
+    known = [0.0, *sure, *(row["value"] for row in cohorts)]
+    low, high = min(known), 1.04 * max(known)
+    scale = {"domain": [low, high], "nice": False}
     panels = []
     for dimension in dict.fromkeys(row["dimension"] for row in cohorts):
-        mine = [row for row in cohorts if row["dimension"] == dimension]
+        mine = [
+            row | {"low": max(row["low"], low), "high": min(row["high"], high)}
+            for row in cohorts if row["dimension"] == dimension
+        ]  # fmt: skip
+        beyond = [row for row in cohorts if row["dimension"] == dimension]
         order = [row["name"] for row in mine]
         y = name("name", sort=order, title=None, axis={"labelLimit": 300, "minExtent": 150})
         title = axis if dimension == cohorts[-1]["dimension"] else None
-        x = quantity("value", title=title)
+        x = quantity("value", title=title, scale=scale)
         ends = {"y": y, "x": quantity("low", title=title), "x2": {"field": "high"}}
         dot = {"filled": True, "size": 60, "color": colour, "opacity": 1}
         layers = [
@@ -165,6 +212,13 @@ def points(cohorts: list[Spec], axis: str, colour: str) -> Spec:
             view("point", dot, {"y": y, "x": x}),
             view("text", COUNT, {"y": y, "x": x, "text": {"field": "count"}}),
         ]
+        for shape, end, out in (
+            ("triangle-left", low, [row for row in beyond if row["low"] < low]),
+            ("triangle-right", high, [row for row in beyond if row["high"] > high]),
+        ):
+            if out:
+                where = {"y": y, "x": {"datum": end, "type": "quantitative"}}
+                layers.append(view("point", dot | {"shape": shape, "size": 90}, where, out))
         size = {"width": WIDTH - 160, "height": 30 * len(mine), "title": f"by {dimension}"}
         panels.append({"data": {"values": mine}, "layer": layers} | size)
     return {"vconcat": panels, "spacing": 10, "resolve": {"scale": {"x": "shared"}}}
@@ -174,31 +228,75 @@ COUNT = {"align": "left", "dx": 8, "dy": -8, "color": GREY, "fontSize": 10.5}
 
 
 def by_size(table: dict[str, np.ndarray]) -> Spec:
-    """P(event | size of the crash) with intervals, falls above rises."""
-    events = list(EVENT_WORDS)
-    aside = np.asarray([events.index(e) - 1 for e in table["event"]])
-    columns: dict[str, np.ndarray] = {
-        "event": np.asarray([EVENT_WORDS[e] for e in table["event"]], object),
-        **{n: 100 * table[n] for n in ("middle", "probability", "low", "high")},
-    }
-    columns["middle"] = columns["middle"] * (1 + 0.012 * aside)  # so that no interval hides another
-    scale = {"domain": list(EVENT_WORDS.values()), "range": list(EVENT.values())}
-    title = "probability, %"
+    """P(event | size of the crash) with intervals, falls above rises, and what each rests on."""
+    ends = sorted(set(zip(table["from"].tolist(), table["to"].tolist(), strict=True)))
+    bins = {pair: _bin(*pair) for pair in ends}
     panels = []
     for side in [s for s in ("fall", "rise") if (table["side"] == s).any()]:
-        mine = table["side"] == side
-        shared = {
-            "x": quantity("middle", title=f"size of the {side}, % of all markets' value"),
-            "color": name("event", scale=scale, title=None),
-        }
-        y = quantity("probability", title=title, scale={"domain": [0, 100]})
-        ends = {"y": quantity("low", title=title), "y2": {"field": "high"}}
-        layers = [
-            view("line", {"strokeWidth": 1.5}, shared | {"y": y}),
-            view("rule", {}, shared | ends),
-            view("point", {"filled": True, "size": 40, "opacity": 1}, shared | {"y": y}),
-        ]
-        values = rows({k: v[mine] for k, v in columns.items()})
-        size = {"width": WIDTH, "height": 190, "title": f"{side}s"}
-        panels.append({"data": {"values": values}, "layer": layers} | size)
-    return {"vconcat": panels, "spacing": 14}
+        mine = [row for row in _table(table) if row["side"] == side]
+        title = f"size of the {side}, % of all markets' value"
+        values = [
+            {
+                "event": EVENT_WORDS[row["event"]], "bin": bins[row["from"], row["to"]],
+                "p": 100 * row["probability"], "enough": row["paths"] >= ENOUGH,
+                "line": 100 * row["probability"] if row["paths"] >= ENOUGH else None,
+                "count": f"{row['hits']}/{row['paths']}",
+                "low": _plain(100 * row["low"]), "high": _plain(100 * row["high"]),
+            }
+            for row in mine
+        ]  # fmt: skip
+        panels += [_chances(values, list(bins.values()), f"{side}s"), _counts(values, title)]
+    return {"vconcat": panels, "spacing": 8, "resolve": {"scale": {"color": "shared"}}}
+
+
+ENOUGH = 10  # paths of a bin from which on a line leads through it
+
+
+def _table(columns: dict[str, np.ndarray]) -> list[Spec]:
+    lists = (column.tolist() for column in columns.values())
+    return [dict(zip(columns, row, strict=True)) for row in zip(*lists, strict=True)]
+
+
+def _bin(low: float, high: float) -> str:
+    return f"{100 * low:g} to {100 * high:g}" if np.isfinite(high) else f"from {100 * low:g}"
+
+
+def _chances(values: list[Spec], bins: list[str], title: str) -> Spec:
+    """The probabilities of one side, event beside event in every bin."""
+    events = list(EVENT_WORDS.values())
+    scale = {"domain": events, "range": list(EVENT.values())}
+    shared = {
+        "x": name("bin", sort=bins, title=None, scale={"domain": bins, "type": "band"},
+                  axis={"labels": False, "ticks": False, "grid": False}),
+        "xOffset": name("event", sort=events, scale={"domain": events}),
+        "color": name("event", scale=scale, title=None),
+    }  # fmt: skip
+    axis = {"title": "probability, %", "scale": {"domain": [0, 100]}}
+    at = shared | {"y": quantity("p", **axis)}
+    full, hollow = ([row for row in values if row["enough"] == enough] for enough in (True, False))
+    known = [row for row in values if row["low"] is not None and row["high"] is not None]
+    dot = {"size": 45, "opacity": 1}
+    layers = [
+        view("line", {"strokeWidth": 1.5}, shared | {"y": quantity("line", **axis)}, values),
+        view("rule", {}, shared | {"y": quantity("low", **axis), "y2": {"field": "high"}}, known),
+        view("point", dot | {"filled": True}, at, full),
+        view("point", dot | {"fill": "white"}, at, hollow),
+    ]
+    return {"layer": layers, "width": WIDTH, "height": 190, "title": title}
+
+
+def _counts(values: list[Spec], title: str) -> Spec:
+    """Hits of paths in every bin, below the probabilities."""
+    events = list(EVENT_WORDS.values())
+    bins = list(dict.fromkeys(row["bin"] for row in values))
+    scale = {"domain": events, "range": list(EVENT.values())}
+    bare = {"grid": False, "ticks": False, "domain": False}
+    below = {"labelAngle": 0, "grid": False}
+    encoding = {
+        "x": name("bin", title=title, scale={"type": "band"}, sort=bins, axis=below),
+        "y": name("event", sort=events, title=None, axis=bare),
+        "color": name("event", scale=scale, title=None),
+        "text": {"field": "count"},
+    }
+    size = {"width": WIDTH, "height": 54}
+    return view("text", {"fontSize": 11}, encoding, values) | size

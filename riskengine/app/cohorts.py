@@ -35,7 +35,7 @@ class Cohort:
     name: str
     accounts: float  # mean number per book
     notional: float  # share of all accounts' gross notional
-    adl: Estimate  # probability that one of them is deleveraged in a crash
+    deleveraged: Estimate  # probability that one of them is deleveraged in a crash
     haircut: Estimate
     liquidated: Estimate  # probability, without a limit
 
@@ -107,8 +107,8 @@ def outcomes(study: Study, slot: np.ndarray, level: float) -> Columns:
     hits = np.bincount(place, minlength=books * accounts)[slot]
     liquidated = free.liquidated.ravel()[slot]
     ratio = estimators.ratios(place, loss, equity, books * accounts, level)
-    found = {"paths": met, "deleveraged": hits}
-    found |= _named("adl_probability", estimators.proportions(hits, met, level))
+    found = {"paths": met, "times_deleveraged": hits}
+    found |= _named("deleveraged_probability", estimators.proportions(hits, met, level))
     found |= _named("expected_haircut", tuple(x[slot] for x in ratio))
     for name, values in (("adl_loss", loss), ("equity_when_deleveraged", equity)):
         found[name] = np.bincount(place, values, minlength=books * accounts)[slot]
@@ -201,7 +201,9 @@ def _cohort(study, opened, dimension, name, inside, hit_row, level) -> Cohort:
         name=str(name),
         accounts=float(members.mean()),
         notional=float(opened["notional"][inside].sum() / opened["notional"].sum()),
-        adl=estimators.share_of("adl_probability", count, members[fund.book], sample),
+        deleveraged=estimators.share_of(
+            "deleveraged_probability", count, members[fund.book], sample
+        ),
         haircut=estimators.ratio("expected_haircut", loss, equity, sample, hits=hits),
         liquidated=estimators.share_of("liquidation_probability", closed, met, each_book),
     )
@@ -215,7 +217,7 @@ def columns(rows: list[Cohort]) -> Columns:
         "accounts": np.asarray([r.accounts for r in rows]),
         "share_of_notional": np.asarray([r.notional for r in rows]),
     }
-    for name in ("adl", "haircut", "liquidated"):
+    for name in ("deleveraged", "haircut", "liquidated"):
         each = [getattr(r, name) for r in rows]
         for part in ("value", "low", "high"):
             numbers = [getattr(e, part) for e in each]

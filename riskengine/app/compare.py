@@ -11,7 +11,7 @@ import numpy as np
 from scipy import stats
 
 from riskengine.app import evidence, parquet, rulebook
-from riskengine.app.answers import usd
+from riskengine.app.amounts import usd
 from riskengine.app.config import VenueConfig
 from riskengine.app.run import Outcome
 from riskengine.app.variants import Job

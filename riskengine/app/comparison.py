@@ -1,17 +1,15 @@
 """A comparison of venues on paper: a table, a figure and a page beside the runs."""
 
-import base64
 import itertools
 from collections.abc import Sequence
 from pathlib import Path
 
 import riskengine
-from riskengine.app import charts, compare, store, vega
+from riskengine.app import charts, compare, pages, store, vega
 from riskengine.app.charts import BLUE, RED, Figure
 from riskengine.app.compare import PAYERS, PROBABILITIES, QUANTITIES, Venue
 from riskengine.app.vega import Spec
 
-HERE = Path(__file__).parent
 ROW = 26  # pixels of a venue
 COLOURS = {
     "fund": "#0072B2",
@@ -93,23 +91,16 @@ def _payers(found: Sequence[Venue], titles: list[str]) -> Spec:
 
 def page(found: Sequence[Venue], drawn: Figure) -> str:
     """The comparison as one page: no script, no network."""
-    import jinja2
-
-    loader = jinja2.FileSystemLoader(HERE)
-    environment = jinja2.Environment(
-        loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True,
-        lstrip_blocks=True,
-    )  # fmt: skip
-    source = "data:image/svg+xml;base64," + base64.b64encode(drawn.svg.encode()).decode()
-    return environment.get_template("comparison.html").render(
+    return pages.rendered(
+        "comparison.html",
+        {},
         version=riskengine.__version__,
-        style=(HERE / "page.css").read_text(encoding="utf-8"),
         found=found,
         sentence=compare.sentence(found),
         note=compare.NOTE,
         head=compare.HEAD,
         rows=compare.rows(found),
-        figure={"source": source, "alt": drawn.alt},
+        figure=pages.shown(drawn),
         order=[(QUANTITIES[name], _below(found, name)) for name in PROBABILITIES],
         explained=[(v.title, v.grade, compare.explained(v, found)) for v in found],
         folders=[str(v.folder) for v in found],

@@ -6,7 +6,7 @@ leaves out has the default given here. docs/config.md is made from this.
 
 from dataclasses import dataclass
 
-from riskengine.app.config_scenario import CrashConfig, MarketLawConfig, ScenarioConfig
+from riskengine.app.config_scenario import CrashConfig, MarketLawConfig, ScenarioConfig, SeenConfig
 from riskengine.app.config_venue import MONEY_MAX, PoolConfig, VenueConfig
 from riskengine.app.fields import choice, group, listed, number, plain, table
 
@@ -158,6 +158,7 @@ __all__ = [
     "MarketLawConfig",
     "PoolConfig",
     "ScenarioConfig",
+    "SeenConfig",
     "SimulationConfig",
     "VenueConfig",
 ]

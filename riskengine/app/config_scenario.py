@@ -144,6 +144,16 @@ class OrderBookConfig:
 
 
 @dataclass
+class SeenConfig:
+    """Sizes of the recorded crashes that the law was set to; the report compares, nothing else does."""
+
+    what: str = plain("", "what they are")
+    median_pct: float | None = number(None, "their median", above=0, most=1000)
+    decile_pct: float | None = number(None, "what one in ten exceeds", above=0, most=1000)
+    largest_pct: float | None = number(None, "the largest", above=0, most=1000)
+
+
+@dataclass
 class ScenarioConfig:
     """The law of prices and depth."""
 
@@ -166,6 +176,7 @@ class ScenarioConfig:
     other_markets: MarketLawConfig = group(MarketLawConfig)
     depth: DepthConfig = group(DepthConfig)
     order_book: OrderBookConfig = group(OrderBookConfig)
+    seen: SeenConfig = group(SeenConfig)
     evidence: list[EvidenceConfig] = field(
         default_factory=list, metadata={"meaning": "where the values come from"}
     )

@@ -1,6 +1,8 @@
 """Which machine the paths run on; set before jax wakes up."""
 
 import os
+import subprocess
+from pathlib import Path
 
 from riskengine.app.config import SimulationConfig
 from riskengine.errors import printable
@@ -72,6 +74,19 @@ def facts() -> dict:
         "python": platform.python_version(),
         "machine": platform.machine(),
     }
+
+
+def commit() -> str | None:
+    """The commit of the checkout that this code runs from; None where it runs from no checkout."""
+    root = Path(__file__).parents[2]
+    if not (root / ".git").exists():
+        return None
+    command = ["git", "-C", str(root), "describe", "--always", "--dirty", "--exclude=*"]
+    try:
+        said = subprocess.run(command, capture_output=True, text=True, timeout=10)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return said.stdout.strip() or None if said.returncode == 0 else None
 
 
 def probe() -> None:

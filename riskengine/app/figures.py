@@ -13,16 +13,18 @@ from riskengine.app.canvas import GREY, HEIGHT, INK, WIDTH, Canvas, percent, wid
 # Colours of Okabe and Ito: different to every eye, and one darker than the other in print.
 # The first line is wider, so that both are seen where they coincide.
 CURVES = {
-    "adl_probability": ("#D55E00", 3.2, ["P(ADL | F)", "auto-deleveraging begins"]),
-    "depletion_probability": ("#0072B2", 2.0, ["P(depleted | F)", "the fund runs dry"]),
+    "adl_probability": ("#D55E00", 3.2, ["P(intervention | F)"]),
+    "depletion_probability": ("#0072B2", 2.0, ["P(fund dry | F)"]),
 }
 HITS_MIN = 10  # paths beyond a capital that it takes to speak of its probability
-NOTE = (
-    "Bands: {level} confidence, for these books and, where books are drawn, between them. "
-    f"Dotted: fewer than {HITS_MIN} paths beyond F, too few to rely on."
+NOTES = (
+    "Bands: {level} confidence, for these books and, where books are drawn, between them.",
+    f"Dotted: fewer than {HITS_MIN} paths beyond F, too few to rely on.",
 )
 MARGIN = 1.35  # the plot is wider than what matters most in it
 ABOVE = -18.0  # pixels from the frame up to the words over it
+CLEAR = 8.0  # pixels around words that are enough
+STEP = 6.0  # pixels of a curve that no words may lie on, each
 FAR = 3.0  # a capital that many times beyond all else is pointed at
 
 
@@ -61,35 +63,38 @@ class Curve:
 
 def curves(
     data: dict[str, np.ndarray],
-    answer: str,
+    title: str,
     capital: float,
     open_interest: float,
     target: Target | None = None,
     level: float = 0.95,
     unfunded: np.ndarray | None = None,
+    early: bool = False,
 ) -> tuple[str, bytes]:
-    """Probabilities against first-loss capital, as SVG and PNG; `answer` is the title.
+    """Probabilities against first-loss capital, as SVG and PNG.
 
     `data` has `capital` in USD, ascending, and for each of `CURVES` its name, `name_low`,
     `name_high` and `name_hits`, the paths beyond that capital. Where fewer than ten are, the sample
     cannot carry the curve and it is dotted. `unfunded` has rows of capital, P(unfunded) and its ends
-    at the levels of F at which that was simulated.
+    at the levels of F at which that was simulated. Where rules can bind `early`, before the fund is dry,
+    only the first curve says what happens at the venue's capital.
     """
     if target and not math.isfinite(target.value):
         target = None
     drawn = _read(data)
-    canvas = Canvas(_right_edge(drawn, capital, target), _floor(drawn, target), open_interest)
+    right = _right_edge(drawn, capital, target)
+    canvas = Canvas(right, _floor(drawn, target), _knee(right, capital), open_interest)
     for curve in drawn:
         _draw_curve(canvas, curve)
     points = _draw_unfunded(canvas, unfunded)
-    _draw_capital(canvas, drawn, capital)
+    _draw_capital(canvas, drawn[:1] if early else drawn, capital)
     for curve in drawn:
         if target and target.curve == curve.name:
             _draw_target(canvas, curve, target, percent(level))
     for curve in drawn:
         _draw_name(canvas, curve)
     _name_unfunded(canvas, points)
-    return canvas.rendered(answer, NOTE.format(level=percent(level)))
+    return canvas.rendered(title, [note.format(level=percent(level)) for note in NOTES])
 
 
 def _read(data: dict[str, np.ndarray]) -> list[Curve]:
@@ -117,6 +122,12 @@ def _right_edge(drawn: list[Curve], capital: float, target: Target | None) -> fl
     return MARGIN * edge if edge > 0 and math.isfinite(edge) else 1.0
 
 
+def _knee(right: float, capital: float) -> float:
+    """Where the axis begins to be logarithmic: so that the venue's capital stands off its start."""
+    inside = math.isfinite(capital) and 0.0 < capital <= right
+    return min(max(capital / 3.0, 1e-5 * right), 0.05 * right) if inside else right / 300.0
+
+
 def _floor(drawn: list[Curve], target: Target | None) -> float:
     """Power of ten below every probability that is drawn."""
     values = np.concatenate([c.columns[[1, 3]].ravel() for c in drawn] or [np.ones(1)])
@@ -134,6 +145,11 @@ def _draw_curve(canvas: Canvas, curve: Curve) -> None:
     ):
         canvas.band(capital[part], low[part], high[part], color=colour, opacity=opacity)
         canvas.line(capital[part], probability[part], color=colour, **style)
+    for x in np.arange(0.0, WIDTH, STEP):
+        at = canvas.capital(x)
+        if math.isfinite(curve.at(at)):
+            top, bottom = (canvas.y(curve.edge(at, above)) for above in (True, False))
+            canvas.taken.append((x, top, x + 1.0, bottom))
 
 
 def _draw_capital(canvas: Canvas, drawn: list[Curve], capital: float) -> None:
@@ -144,18 +160,18 @@ def _draw_capital(canvas: Canvas, drawn: list[Curve], capital: float) -> None:
     if capital > canvas.capital_max:
         canvas.text([f"{words} →"], WIDTH, ABOVE, "right", INK)
         return
-    x, half = canvas.x(capital), width([words]) / 2
-    canvas.text([words], min(max(x, half), WIDTH - half), ABOVE, "center", INK)
+    x = canvas.x(capital)
     canvas.rule((x, -3.0), (x, HEIGHT), color=INK, strokeWidth=1.4)
     canvas.taken.append((x - 4.0, 0.0, x + 4.0, HEIGHT))
     for curve in drawn:
-        p, colour = curve.at(capital), CURVES[curve.name][0]
+        p, (colour, _, (name, *_)) = curve.at(capital), CURVES[curve.name]
         if p > 0:
             canvas.dot(x, canvas.y(p), colour)
-        most = f"≤ {percent(curve.edge(capital, above=True), 2)}"
-        words = percent(p, 2) if curve.carries(capital) else most
         if not math.isnan(p):
-            canvas.beside([words], *_place(canvas, curve, capital, curve.above), colour)
+            most = f"≤ {percent(curve.edge(capital, above=True), 2)}"
+            words += f"; {name} {percent(p, 2) if curve.carries(capital) else most}"
+    half = width([words]) / 2
+    canvas.text([words], min(max(x, half), WIDTH - half), ABOVE, "center", INK)
 
 
 def _draw_target(canvas: Canvas, curve: Curve, target: Target, level: str) -> None:
@@ -170,8 +186,10 @@ def _draw_target(canvas: Canvas, curve: Curve, target: Target, level: str) -> No
         f"F*({percent(target.probability)}) = {canvas.amount(target.value)}",
         f"{level} interval {canvas.share(target.low)} to {most}",
     ]
-    end = target.high if curve.above else target.low
-    canvas.beside(words, *_place(canvas, curve, end, curve.above), INK)
+    beside = [(high, y, True)] + [(low, y + 10.0 * n, False) for n in range(20)]
+    canvas.beside(
+        words, *max(beside, key=lambda place: min(canvas.room(words, *place), CLEAR)), INK
+    )
 
 
 def _draw_unfunded(canvas: Canvas, levels: np.ndarray | None) -> list[tuple[float, float, float]]:
@@ -189,7 +207,7 @@ def _draw_unfunded(canvas: Canvas, levels: np.ndarray | None) -> list[tuple[floa
 
 def _name_unfunded(canvas: Canvas, points: list[tuple[float, float, float]]) -> None:
     """Say what the points are, where there is most room."""
-    words = ["P(unfunded | F)", "where simulated"]
+    words = ["P(material unfunded loss | F)", "where simulated"]
     places = [
         (x, y, above) for x, *ends in points for y, above in zip(ends, (True, False), strict=True)
     ]

@@ -54,9 +54,8 @@ def parse(overrides: Sequence[str], sweep: bool = False) -> list[Any]:
         override = _read(text)
         name = override.key_or_group
         if name in seen:
-            raise InputError(
-                name, f"must be set once: {printable(seen[name])} is in conflict", text
-            )
+            both = f"{printable(seen[name], 60)} and {printable(text, 60)}"
+            raise InputError(name, "must be set once", both)
         seen[name] = text
         _known(override)
         if override.is_sweep_override():

@@ -2,30 +2,65 @@
 
 import numpy as np
 
-from riskengine.app import charts, figures
-from riskengine.app.answers import Answers, usd
+from riskengine.app import charts, crashes, figures, sentence, stress, study
+from riskengine.app.amounts import percent, usd
+from riskengine.app.answers import Answers
 from riskengine.app.canvas import GREY, INK
 from riskengine.app.charts import BLUE, GREEN, RED, VIOLET, YELLOW, Figure, Line, Panel
 from riskengine.app.config import Config
 from riskengine.app.replays import Replays
 from riskengine.app.study import Study
+from riskengine.montecarlo import estimators
 from riskengine.montecarlo.estimators import Estimate
 
 CAPTIONS = {
-    "curves": "Probability that the first-loss capital F is not enough, for every F from one run.",
-    "fund_over_time": "First-loss capital over time, inventory at the mark: the median, the middle half and "
-    "nine tenths of the paths, at every moment.",
+    "curves": "Probability that the first-loss capital F is not enough, for every F from one run. The "
+    "axis of F is logarithmic but for its first part, which begins at no capital.",
+    "fund_over_time": "First-loss capital over time, inventory at the mark.",
     "markets_over_time": "Prices of all markets weighted by open interest, the displacement of mid "
     "from the index by forced flow, and what bids and asks take within 1 % of mid.",
     "who_pays": "Mean loss per crash by who bears it; negative: a gain.",
     "haircuts": "Expected haircut at the mark of deleveraged traders by cohort, with the number of "
-    "account-paths behind each.",
+    "account-paths behind each. An arrow: the interval goes on beyond the picture.",
     "deleveraged": "Probability that one account of a cohort is deleveraged in a crash.",
-    "crash_size": "Probability of each event by the size of the crash, bins of simulated paths.",
+    "crash_size": "Probability of each event by the size of the crash, in bins, with the paths that have "
+    "it of the paths in the bin. Hollow and without a line: fewer than 10 paths in the bin.",
     "replay_typical": "The path whose need is the median.",
     "replay_bad": "The path whose need only one in twenty exceeds.",
     "replay_worst": "The path with the largest need of all.",
 }
+
+
+def captions(config: Config, found: Study) -> dict[str, str]:
+    """What stands under each figure of this run."""
+    said = dict(CAPTIONS)
+    if study.may_bind_early(found.question.venue):
+        said["curves"] += (
+            " Rules of this venue can bind before the fund is dry: P(fund dry | F) is what it would "
+            "be without them, and holds until the first intervention."
+        )
+    if found.replays:
+        for name in ("fund_over_time", "markets_over_time"):
+            said[name] += f" The {shown(found.replays)}."
+        for name, path in found.replays.chosen.items():
+            said[f"replay_{name}"] += f" {_size(config, found, path)}"
+    return said
+
+
+def _size(config: Config, found: Study, path: int) -> str:
+    """How large a crash is, beside the largest that was seen."""
+    row = found.results.rows(np.asarray([path]))
+    size = float(stress.crash_size(found.results)[row][0])
+    text = f"Its crash is a {'rise' if size > 0 else 'fall'} of {percent(abs(size))}"
+    seen = crashes.seen(config)
+    if seen is None or seen.largest_pct is None:
+        return f"{text}."
+    times = abs(size) / (0.01 * seen.largest_pct)
+    if times <= 1:
+        return f"{text}; the largest seen is {seen.largest_pct:g} %."
+    return f"{text}, {times:.2g} times the largest seen ({seen.largest_pct:g} %)."
+
+
 QUIET = 1e-3  # share of a path's activity that is left out at its end
 SHORTEST = 1800.0  # s that are drawn at least
 
@@ -53,9 +88,11 @@ def curves(config: Config, found: Study, answered: Answers) -> Figure:
             aim.low if aim.low is not None else 0.0,
             aim.high if aim.high is not None else float("inf"),
         )  # fmt: skip
+    title = f"The risk that a fund of size F leaves, under {sentence.short_title(config, of=True)} rules"
     svg, png = figures.curves(
-        answered.curves, answered.sentence, found.capital, found.question.open_interest, mark,
+        answered.curves, title, found.capital, found.question.open_interest, mark,
         config.simulation.confidence, unfunded(answered),
+        study.may_bind_early(found.question.venue),
     )  # fmt: skip
     alt = f"Two falling curves of probability against capital. {answered.sentence}"
     return Figure("curves", alt, svg, png)
@@ -67,9 +104,9 @@ def unfunded(answered: Answers) -> np.ndarray:
         return np.zeros((4, 0))
     names = (
         "capital",
-        "unfunded_probability",
-        "unfunded_probability_low",
-        "unfunded_probability_high",
+        "unfunded_material_probability",
+        "unfunded_material_probability_low",
+        "unfunded_material_probability_high",
     )
     return np.stack([answered.levels[name] for name in names]).astype(float)
 
@@ -88,18 +125,24 @@ def active(replays: Replays) -> float:
     return until(replays.fans["time"], busy, 0.02)
 
 
-def fan(replays: Replays, name: str, panel: Panel, scale: float, colour: str):
-    """A fan of one series, as far as anything happens."""
+def shown(replays: Replays) -> str:
+    """Which part of the run the figures over time show."""
+    part, whole = (f"{s / 60:.3g}" for s in (active(replays), replays.fans["time"][-1]))
+    return f"first {part} of {whole} minutes" if part != whole else f"whole {whole} minutes"
+
+
+def fan(replays: Replays, name: str, panel: Panel, scale: float, colour: str, key: bool = True):
+    """A fan of one series, as far as anything happens; the first of a figure has a key."""
     kept = charts.stretches(replays.fans["time"], active(replays))
     ends = ("p05", "p25", "p50", "p75", "p95")
     fans = {end: scale * replays.fans[f"{name}_{end}"][kept] for end in ends}
-    return charts.fan(panel, replays.fans["time"][kept], fans, colour)
+    return charts.fan(panel, replays.fans["time"][kept], fans, colour, key)
 
 
 def fund_over_time(found: Study, replays: Replays) -> Figure:
     """A fan of the first-loss capital."""
     panel = Panel(
-        f"First-loss capital on {replays.paths} paths of {replays.books} books",
+        f"First-loss capital on {replays.paths} paths of {replays.books} books, {shown(replays)}",
         "% of open interest",
         260,
     )
@@ -116,14 +159,14 @@ def markets_over_time(replays: Replays) -> Figure:
     """Fans of prices, displacement and depth."""
     fans = replays.fans
     index, displaced = (
-        Panel("Index of all markets", "%", 120),
+        Panel(f"Index of all markets, {shown(replays)}", "%", 120),
         Panel("Displacement of mid", "%", 120),
     )
     depth = Panel("Depth within 1 % of mid, bids and asks", "million USD", 120)
     panels = [
         fan(replays, "index_move", index, 100.0, INK),
-        fan(replays, "displacement", displaced, 100.0, RED),
-        fan(replays, "depth", depth, 1e-6, GREEN),
+        fan(replays, "displacement", displaced, 100.0, RED, key=False),
+        fan(replays, "depth", depth, 1e-6, GREEN, key=False),
     ]
     low, least = 100 * fans["index_move_p05"].min(), 100 * fans["displacement_p05"].min()
     alt = (
@@ -161,21 +204,20 @@ def by_cohort(answered: Answers) -> list[Figure]:
     made = []
     for name, which, axis, colour in (
         ("haircuts", "haircut", "expected haircut, % of equity at the mark", RED),
-        ("deleveraged", "adl", "probability of being deleveraged in a crash, %", VIOLET),
+        ("deleveraged", "deleveraged", "probability of being deleveraged in a crash, %", VIOLET),
     ):
         rows = []
         for cohort in answered.people.cohorts:
             e: Estimate = getattr(cohort, which)
             if e.value is None or cohort.dimension == "role":
                 continue
+            sure = e.low is not None and e.high is not None and not estimators.uncertain(e)
             low, high = (100 * (e.value if x is None else x) for x in (e.low, e.high))
-            count = f"{e.hits}" if e.hits is None or e.hits >= 10 else f"{e.hits}: poorly known"
-            if high - low > WIDE:
-                low = high = 100 * e.value
-                count += ", interval wider than the picture"
+            few = e.hits is not None and e.hits < estimators.RARE
+            count = f"{e.hits}" + (": poorly known" if few else "" if sure else ": too uncertain")
             rows.append(
                 {"dimension": cohort.dimension, "name": cohort.name, "value": 100 * e.value,
-                 "low": low, "high": high, "count": count}
+                 "low": low, "high": high, "count": count, "sure": sure}
             )  # fmt: skip
         if rows:
             worst = max(rows, key=lambda row: row["value"])
@@ -185,9 +227,6 @@ def by_cohort(answered: Answers) -> list[Figure]:
             )
             made.append(charts.drawn(name, charts.points(rows, axis, colour), alt))
     return made
-
-
-WIDE = 60.0  # %: a longer interval of a haircut says nothing, and would hide the others
 
 
 def crash_size(answered: Answers) -> Figure:
@@ -236,7 +275,7 @@ def _until(steps: dict[str, np.ndarray]) -> float:
 
 
 def replay_panels(steps: dict[str, np.ndarray], end: float) -> list:
-    """Five panels over the same time; amounts are added up over each stretch that is drawn."""
+    """Six panels over the same time; amounts are added up over each stretch that is drawn."""
     kept = charts.stretches(steps["time"], end)
     edges = np.concatenate([[0], kept + 1])
 
@@ -246,7 +285,7 @@ def replay_panels(steps: dict[str, np.ndarray], end: float) -> list:
     def added(name: str) -> np.ndarray:
         return np.diff(np.concatenate([[0.0], np.cumsum(1e-6 * steps[name])])[edges])
 
-    usd_, pct = "million USD", "%"
+    usd_, pct, knee = "million USD", "%", 1e-6 * max(abs(float(steps["fund"][0])), 1.0)
     panels = {
         Panel("Prices, weighted by open interest", pct): [
             Line("mid", level("mid_move", 100.0), RED),
@@ -261,10 +300,12 @@ def replay_panels(steps: dict[str, np.ndarray], end: float) -> list:
             Line("longs", added("liquidated_long"), RED, amount=True),
             Line("shorts", added("liquidated_short"), BLUE, amount=True),
         ],
-        Panel("Fund and vault", usd_): [
-            Line("inventory", level("inventory", 1e-6), YELLOW),
+        Panel("Capital of fund and vault; logarithmic away from zero", usd_, 130, knee): [
             Line("at exit price", level("fund_at_exit", 1e-6), GREY),
-            Line("capital", level("fund", 1e-6), BLUE),
+            Line("at mark", level("fund", 1e-6), BLUE),
+        ],
+        Panel("Inventory of fund and vault", usd_, 80): [
+            Line("inventory", level("inventory", 1e-6), YELLOW),
         ],
         Panel("Deleveraged, and what nobody could pay at the exit price", usd_): [
             Line("longs", added("deleveraged_long"), RED, amount=True),

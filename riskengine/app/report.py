@@ -3,29 +3,22 @@
 The page is static: no script, no network, every figure inside it.
 """
 
-import base64
+import re
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
-from riskengine.app import charts, pictures, store, stress, study, words
-from riskengine.app.answers import Answers, usd
+from riskengine.app import hinges, pages, pictures, sentence, store, stress, study, words
+from riskengine.app.amounts import counted, ends, percent, usd
+from riskengine.app.answers import Answers, above
 from riskengine.app.charts import Figure
 from riskengine.app.config import Config
 from riskengine.app.study import Study
 from riskengine.montecarlo import estimators
 from riskengine.montecarlo.estimators import Estimate
-from riskengine.specs.book import traded
 
 TEMPLATE = "report.html"
 TOP = 10  # accounts that matter most
-ASSUMED = {
-    "crash": "how violent crashes are: a law set by hand after the crashes of 2019 to 2025",
-    "ladder": "shocks that are chosen, not drawn: shares of them are not probabilities",
-    "concentration": "one account and one market, chosen to be hard",
-    "replay": "one recorded crash: paths differ by what the record leaves open",
-}
 
 
 @dataclass(frozen=True)
@@ -41,42 +34,25 @@ class Row:
     note: str
 
 
-@dataclass(frozen=True)
-class Shown:
-    """A figure in the page."""
-
-    source: str  # data URI
-    alt: str
-
-
 def page(
     config: Config, found: Study, answered: Answers, facts: dict, checks: list[str],
     notes: list[str], command: str, figures: dict[str, Figure],
 ) -> str:  # fmt: skip
     """The report as HTML."""
-    import jinja2
-
-    loader = jinja2.FileSystemLoader(Path(__file__).parent)
-    environment = jinja2.Environment(
-        loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True,
-        lstrip_blocks=True,
-    )  # fmt: skip
-    environment.filters |= {
-        "usd": lambda x: _fixed(usd(x)),
-        "pct": _pct,
-        "ends": _ends,
-        "fixed": _fixed,
-    }
-    shown = {name: _shown(figure) for name, figure in figures.items()}
+    shown = {name: pages.shown(figure) for name, figure in figures.items()}
     names = {e.name: e for e in answered.estimates}
-    return environment.get_template(TEMPLATE).render(
+    return pages.rendered(
+        TEMPLATE,
+        FILTERS,
         config=config,
         venue=config.venue.title or config.venue.name,
         sentence=answered.sentence,
-        key=_key_numbers(config, names),
-        hangs_on=hangs_on(config, found, answered),
+        key=tiles(config, found, names),
+        who_pays=who_pays(found, names),
+        not_real=not_real(config),
+        hangs_on=hinges.hangs_on(config, found, answered),
         figures=shown,
-        captions=pictures.CAPTIONS,
+        captions=pictures.captions(config, found),
         groups={title: rows(names, group) for title, group in words.GROUPS.items()},
         levels=_records(answered.levels),
         cohorts=answered.people.cohorts,
@@ -86,9 +62,17 @@ def page(
         ladder=answered.stress.ladder,
         replays=found.replays,
         gap=gap(found),
-        owners=_owners(found),
+        owners=study.owners(found.question),
+        least=above(found),
+        synthetic=config.book.path is None,
         made=store.now().strftime("%Y-%m-%d %H:%M UTC"),
         words=words,
+        differ=words.differ(names) if "adl_probability" in names else "",
+        rare=estimators.RARE,
+        uncertain=estimators.uncertain,
+        pct=_pct,
+        money=_money,
+        counted=counted,
         event_words=charts.EVENT_WORDS,
         capital=found.capital,
         open_interest=found.question.open_interest,
@@ -101,9 +85,22 @@ def page(
     )
 
 
+def not_real(config: Config) -> str:
+    """What a drawn book can say about a venue: nothing about its fund."""
+    if config.book.path is not None:
+        return ""
+    whose = sentence.short_title(config, of=True)
+    return f"No figure here is a statement about {whose} real fund: that needs its real book."
+
+
 def _pct(x: float | None) -> str:
     """A fraction in percent; a dash where it is not known."""
     return "–" if x is None or not np.isfinite(x) else _fixed(f"{100 * x:.3g} %")
+
+
+def _money(x: float | None) -> str:
+    """Dollars; a dash where they are not known."""
+    return "–" if x is None or np.isnan(x) else _fixed(usd(x))
 
 
 def _ends(three: tuple[float, float, float]) -> str:
@@ -113,13 +110,22 @@ def _ends(three: tuple[float, float, float]) -> str:
 
 
 def _fixed(text: str) -> str:
-    """Numbers that stay with their unit: a line may break before and after “to” only."""
-    return text.replace(" ", "\u00a0").replace("\u00a0to\u00a0", " to ")
+    """Numbers that stay with their unit: a line may break before “to”, around “of”, after “;” only."""
+    text = text.replace(" ", "\u00a0")
+    for kept, breaks in (("\u00a0to", " to"), (";\u00a0", "; "), ("\u00a0of\u00a0", " of ")):
+        text = text.replace(kept, breaks)
+    return text
 
 
-def _shown(figure: Figure) -> Shown:
-    source = "data:image/svg+xml;base64," + base64.b64encode(figure.svg.encode()).decode()
-    return Shown(source, figure.alt)
+def _units(text: str) -> str:
+    """Prose whose numbers stay with their units."""
+    return UNIT.sub(lambda found: found[0].replace(" ", "\u00a0"), text)
+
+
+FILTERS = {"usd": _money, "pct": _pct, "ends": _ends, "fixed": _fixed, "units": _units}
+
+
+UNIT = re.compile(r"\d (?:%|(?:(?:k|M|bn) )?USD)")
 
 
 def _records(columns: dict[str, np.ndarray]) -> list[dict]:
@@ -147,105 +153,68 @@ def rows(names: dict[str, Estimate], group: dict[str, str]) -> list[Row]:
     ]
 
 
-def _key_numbers(config: Config, names: dict[str, Estimate]) -> list[tuple[str, str, str]]:
-    """The numbers that lead: words, value, interval."""
-    aim = f"fund for P(intervention) ≤ {100 * config.target.adl_probability:g} %"
+@dataclass(frozen=True)
+class Tile:
+    """One of the numbers that lead."""
+
+    words: str
+    value: str
+    interval: str
+    more: str = ""
+
+
+def tiles(config: Config, found: Study, names: dict[str, Estimate]) -> list[Tile]:
+    """The six numbers that lead."""
+    owners = study.owners(found.question)
+    aim = f"fund for P(intervention) ≤ {percent(config.target.adl_probability)}"
     leading = {
-        "adl_probability": "P(first intervention)",
-        "deleveraging_probability": "P(somebody is deleveraged)",
+        "adl_probability": "P(intervention)",
         "depletion_probability": "P(fund runs dry)",
-        "unfunded_material_probability": "P(a material loss nobody can pay)",
+        "owner_pays_probability": f"P(its {' or '.join(owners)} pays)",
+        "deleveraging_probability": "P(somebody is deleveraged)",
+        "unfunded_material_probability": f"P(a loss {above(found)}, that nobody can pay)",
         "fund_target": aim,
-        "expected_haircut": "expected haircut of winners",
+        "expected_haircut": "expected haircut of deleveraged winners, of equity at the mark",
     }
+    if owners:
+        del leading["deleveraging_probability"]
     return [
-        (text, words.value(names[name]), words.interval(names[name]) + _sample(names[name]))
-        for name, text in leading.items()
-        if name in names
+        _tile(names[name], text, found, names) for name, text in leading.items() if name in names
     ]
+
+
+def _tile(e: Estimate, text: str, found: Study, names: dict[str, Estimate]) -> Tile:
+    value, interval, interest = words.value(e), words.interval(e), found.question.open_interest
+    if e.name == "fund_target" and e.value is not None:
+        value = f"{percent(e.value / interest)} of open interest"
+        interval = f"{ends(e.low, e.high, interest)}; {usd(e.value)}"
+    more = words.other_prices(names) if e.name == "expected_haircut" else ""
+    return Tile(text, value, interval + _sample(e), more)
 
 
 def _sample(e: Estimate) -> str:
-    """What a reader of one number must know: how many paths carry it."""
+    """What a reader of one number must know: what carries it."""
     few = e.hits is not None and e.hits < estimators.RARE
-    return f"; N = {e.n}" + (f", rests on {e.hits} hits" if few else "")
+    vague = e.unit == "fraction" and estimators.uncertain(e)
+    said = f", rests on {counted(e.hits or 0, 'hit')}" if few else ""
+    return f"; N = {e.n:,}{said}{'; too uncertain' if vague else ''}"
 
 
-def _owners(found: Study) -> str:
-    """Capital outside F that an owner of a vault has."""
-    pools = found.question.venue.pools
-    named = zip(pools.names, np.asarray(pools.fixed), np.asarray(pools.share), strict=True)
-    return ", ".join(
-        f"{name} has {usd(float(fixed))}"
-        for name, fixed, share in named
-        if share == 0 and fixed > 0
-    )
-
-
-def hangs_on(config: Config, found: Study, answered: Answers) -> list[str]:
-    """What the answer depends on most, in the order of what it would change."""
-    law = config.scenario.law
-    said = [f"The scenario: {ASSUMED[law]}. Every probability is conditional on it."]
-    if not answered.stress.ladder:
-        said += _direction(found, answered)
-    said.append(_largest(found))
-    if config.book.path is None:
-        said.append(
-            f"The book: {len(found.question.opened.holdings)} synthetic books; the leverage of accounts "
-            "that get liquidated is not public and is the largest assumption in them."
-        )
-    elif not found.question.opened.complete:
-        said.append(
-            "The book: read from a file and partial; who holds the other side is assumed, and there "
-            "is no fund target."
-        )
-    else:
-        said.append("The book: read from a file, as complete as the file is.")
-    said.append(
-        f"The order book: depth that thins as in the presets, with exponent "
-        f"{config.scenario.order_book.exponent:g} beyond 1 % of mid; measured on few days."
-    )
-    without = next((e for e in answered.estimates if e.name == "fund_target_without_largest"), None)
-    if without is not None and without.value is not None and found.safe is not None:
-        exceed = study.seldom(len(found.safe))
-        rows = found.results.rows(found.safe.path)
-        base = estimators.upper(found.results["adl_required_fund"][rows], exceed)
-        said.append(
-            f"The ten largest accounts: if they could not fail, the fund that {100 * exceed:.3g} % of "
-            f"{len(rows)} crashes exceed, {usd(base)}, would change by {usd(without.value)} "
-            f"({words.interval(without)})."
-        )
-    return said
-
-
-def _direction(found: Study, answered: Answers) -> list[str]:
-    """How many crashes go up, and how many of those that need most."""
-    size, need = stress.crash_size(found.results), found.results["adl_required_fund"]
-    names = {e.name: e for e in answered.estimates}
-    falls, rises = names.get("adl_probability_falls"), names.get("adl_probability_rises")
-    if falls is None or rises is None:
-        return []
-    most = np.argsort(-need, kind="stable")[: max(len(need) // 100, 1)]
-    return [
-        f"Crashes that go up: {100 * np.mean(size > 0):.3g} % rise more than they fall and squeeze "
-        f"shorts. P(intervention) is {words.value(falls)} in falls ({words.interval(falls)}) and "
-        f"{words.value(rises)} in rises ({words.interval(rises)}); of the {len(most)} crashes that "
-        f"need most capital {int(np.sum(size[most] > 0))} are rises."
+def who_pays(found: Study, names: dict[str, Estimate]) -> str:
+    """Mean losses per crash by who bears them, in one sentence."""
+    behind = " or ".join(study.owners(found.question))
+    parts = (
+        ("the first-loss capital", "fund_profit", -1.0, ""),
+        (f"its {behind}", "owner_profit", -1.0, ""),
+        ("winners", "adl_loss_mark_per_crash", 1.0, " by ADL, at the mark"),
+        ("winners", "social_loss", 1.0, " by socialized loss"), ("nobody", "unfunded", 1.0, ""),
+    )  # fmt: skip
+    said = [
+        f"{who} {'gain ' if sign * e.value < 0 else ''}{usd(abs(e.value))}{how}"
+        for who, name, sign, how in parts
+        if (e := names.get(name)) and e.value and (name != "owner_profit" or behind)
     ]
-
-
-def _largest(found: Study) -> str:
-    """How much of the book the largest accounts hold."""
-    each = []
-    for h in found.question.opened.holdings:
-        size = np.sort(traded(h))[::-1]
-        total = 0.5 * np.abs(h.size).sum()
-        each.append((size[0] / total, size[:10].sum() / total))
-    one, ten = np.mean(each, axis=0)
-    return (
-        f"Concentration: the largest trader's positions are {100 * one:.3g} % of open interest (one "
-        f"side), those of the ten largest {100 * ten:.3g} %, on average over books."
-    )
+    return f"Who pays, mean per crash: {', '.join(said)}." if said else ""
 
 
 @dataclass(frozen=True)
@@ -259,7 +228,7 @@ class Matters:
     notional: float
     leverage: float
     debt: float  # in the gap
-    adl: tuple[float, float, float]
+    adl: tuple[float, float, float]  # probability of being deleveraged
     haircut: tuple[float, float, float]
     liquidated: tuple[float, float, float]
     deleveraged: int
@@ -299,10 +268,10 @@ def matter_most(found: Study, answered: Answers) -> list[Matters]:
             notional=float(people["notional"][row]),
             leverage=float(people["leverage"][row]),
             debt=float(debt[row]),
-            adl=three("adl_probability", row),
+            adl=three("deleveraged_probability", row),
             haircut=three("expected_haircut", row),
             liquidated=three("liquidation_probability", row),
-            deleveraged=int(people["deleveraged"][row]),
+            deleveraged=int(people["times_deleveraged"][row]),
             paths=int(people["paths"][row]),
         )
         for row in order.tolist()

@@ -25,6 +25,7 @@ from riskengine.app import (
     study,
     tables,
 )
+from riskengine.app.amounts import counted, percent, usd
 from riskengine.app.answers import Answers
 from riskengine.app.build import Question
 from riskengine.app.config import Config
@@ -34,6 +35,7 @@ from riskengine.app.study import Study
 from riskengine.montecarlo.simulate import Results, batch_size
 from riskengine.specs.scenario import Ladder
 
+ENOUGH = 512  # simulated crashes from which on probabilities mean something
 NOT_IN_KEY = ("ranges", "runs", "name", "vectors")  # where a run lies, or of another task
 
 
@@ -84,7 +86,6 @@ def run(config: Config, screen: Screen, command: str = "") -> Outcome:
 def _done_before(folder: store.RunFolder, screen: Screen) -> Outcome:
     manifest = folder.manifest or {}
     screen.note(f"this run was done before: {folder.folder}")
-    screen.say(manifest["answer"])
     screen.last(manifest["answer"])
     return Outcome(folder.folder, manifest["answer"], manifest["headline"])
 
@@ -134,6 +135,9 @@ def simulate(
     asked, kept = config.simulation, {}
     for shard in folder.load_shards():
         kept[shard.first, shard.count] = shard.arrays
+    if kept:
+        earlier = sum(count for _, count in kept)
+        screen.note(f"{earlier:,} of {counted(asked.paths, 'path')} are from an earlier start")
     size = study.shard_size(question, batch_size(asked.batch))
     parts, done = [], 0
     with screen.progress(asked) as progress:
@@ -144,7 +148,6 @@ def simulate(
                 folder.save_shard(int(paths[0]), len(paths), part.arrays())
             else:
                 part = Results.of(arrays)
-                progress("from an earlier start", len(paths), len(paths))
             parts.append(part)
             done += len(paths)
         found = study.complete(question, Results.join(parts), asked, progress)
@@ -181,6 +184,7 @@ def _facts(config, found: Study, answered: Answers, second, seconds: float, elap
     steps = int(found.question.simulation.dt.shape[0])
     return device.facts() | {
         "riskengine": riskengine.__version__,
+        "commit": device.commit(),
         "precision": config.simulation.precision,
         "seed": config.simulation.seed,
         "paths": len(results),
@@ -208,6 +212,13 @@ def notes(config: Config, found: Study) -> list[str]:
     graded = evidence.grade(config.venue)
     said = [f"evidence for the preset {config.venue.name}: {graded}"] if graded else []
     said += list(question.opened.notes)
+    few = len(found.results) < ENOUGH
+    if few and config.scenario.law in ("crash", "concentration"):
+        books = counted(len(question.opened.holdings), "book")
+        said.append(
+            f"{counted(len(found.results), 'path')} and {books} are few: these numbers show how things "
+            "work and say little about any venue"
+        )
     coarse = max(p.dt_s for p in config.simulation.grid)
     if coarse > config.venue.dt_max_s:
         said.append(
@@ -223,10 +234,10 @@ def notes(config: Config, found: Study) -> list[str]:
     if question.prices:
         said += list(question.prices.notes) + [_modelled(question)]
     if config.book.path is not None and config.venue.fund_usd is None:
-        share = 100 * found.capital / question.open_interest
+        share = found.capital / question.open_interest
         said.append(
-            f"the fund is the preset's {share:.3g} % of this book's open interest, "
-            f"{answers.usd(found.capital)}; venue.fund_usd sets your own"
+            f"the fund is the preset's {percent(share)} of this book's open interest, "
+            f"{usd(found.capital)}; venue.fund_usd sets your own"
         )
     if study.may_bind_early(question.venue):
         said.append(
@@ -244,10 +255,10 @@ def _modelled(question: Question) -> str:
     missing = [question.markets.index(m) for m in question.prices.modelled]
     share = 100 * gross[missing].sum() / gross.sum()
     largest = sorted(missing, key=lambda m: -gross[m])[:8]
-    listed = ", ".join(f"{question.markets[m]} {answers.usd(gross[m])}" for m in largest)
+    listed = ", ".join(f"{question.markets[m]} {usd(gross[m])}" for m in largest)
     return (
         f"{len(missing)} markets without prices are modelled, {share:.1f} % of notional "
-        f"({answers.usd(float(gross[missing].sum()))} long and short): {listed}"
+        f"({usd(float(gross[missing].sum()))} long and short): {listed}"
         + (" …" if len(missing) > 8 else "")
     )
 

@@ -64,7 +64,8 @@ def no_such_key(name: str, value: str = "") -> InputError:
     """Names the keys that look most like the one that does not exist."""
     near = (_siblings(name) or list(dict.fromkeys(_alike(name))))[:2]
     hint = f"; did you mean {' or '.join(near)}?" if near else ""
-    return InputError(printable(name, 60), f"is not a key of the schema{hint}", value or None)
+    got = None if near else value or None  # a question is the end of a message
+    return InputError(printable(name, 60), f"is not a key of the schema{hint}", got)
 
 
 def _siblings(name: str) -> list[str]:

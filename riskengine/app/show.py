@@ -8,8 +8,9 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TextIO
 
-from riskengine.app import colour, words
-from riskengine.app.answers import Answers, percent, usd
+from riskengine.app import colour, hinges, words
+from riskengine.app.amounts import counted
+from riskengine.app.answers import Answers
 from riskengine.app.build import Question
 from riskengine.app.config import Config, SimulationConfig
 from riskengine.app.shadow import Shadow
@@ -22,8 +23,9 @@ PLAIN_EVERY = 10.0  # s between lines of progress where there is no terminal
 class Screen:
     """Where a run talks to: coloured on a terminal, plain lines in a pipe."""
 
-    def __init__(self, out: TextIO | None = None, err: TextIO | None = None):
+    def __init__(self, out: TextIO | None = None, err: TextIO | None = None, brief: bool = False):
         self.out, self.err = out or sys.stdout, err or sys.stderr
+        self.brief = brief  # a job of a sweep, which tells the answers itself
 
     def say(self, text: str) -> None:
         print(colour.carried(text, self.out), file=self.out, flush=True)
@@ -34,6 +36,8 @@ class Screen:
 
     def last(self, sentence: str) -> None:
         """The last line of standard output repeats the answer."""
+        if self.brief:
+            return
         self.say("")
         self.say(colour.paint(sentence, colour.BOLD, self.out))
 
@@ -107,10 +111,13 @@ class Screen:
         folder: Path,
     ) -> None:
         """The answer, then what it rests on."""
+        if self.brief:
+            return
         self.say(colour.paint(answers.sentence, colour.BOLD, self.out))
         self.say("")
-        found = [row(e) for e in answers.estimates if e.name in SHOWN]
-        self.table(COLUMNS, found, left=("note",))
+        names = {e.name: e for e in answers.estimates}
+        self.table(COLUMNS, [row(names[n]) for n in SHOWN if n in names], left=("note",))
+        self.say(f"{words.differ(names)}; {words.NEGATIVE}.")
         for line in summary(study, answers, second, facts):
             self.say(line)
         self.say(f"the report: {folder / 'report.html'}")
@@ -137,25 +144,37 @@ class Screen:
 
 WIDTH = 160  # letters of a table that goes into a file or a pipe
 COLUMNS = ("estimate", "value", "interval", "hits", "n", "note")
-SHOWN = (
-    "adl_probability", "depletion_probability", "unfunded_probability", "fund_target",
-    "fund_target_depletion", "expected_haircut", "expected_pnl_haircut", "haircut_p99",
-    "accounts_hit",
-    "adl_loss_mark", "adl_loss_index", "adl_loss_5min", "adl_loss_60min", "adl_loss_horizon",
-    "winner_bankrupted", "social_loss", "unfunded", "vault_profit", "excess_draw", "leftover",
-    "fund_target_dt_difference",
-)  # fmt: skip
+SHOWN = {
+    "adl_probability": "P(intervention)",
+    "depletion_probability": "P(fund runs dry)",
+    "owner_pays_probability": "P(owner pays)",
+    "unfunded_material_probability": "P(material unfunded loss)",
+    "fund_target": "fund for interventions",
+    "fund_target_within_history": "fund, no crash beyond history",
+    "fund_target_depletion": "fund for a dry fund",
+    "expected_haircut": "haircut of equity, mark",
+    "expected_pnl_haircut": "haircut of profit, mark",
+    "haircut_p99": "haircut of one account, p99",
+    "accounts_hit": "accounts deleveraged",
+    "adl_loss_mark": "ADL loss, mark",
+    "adl_loss_index": "ADL loss, index",
+    "adl_loss_5min": "ADL loss, 5 min later",
+    "adl_loss_60min": "ADL loss, 60 min later",
+    "adl_loss_horizon": "ADL loss, at the end",
+    "winner_bankrupted": "accounts that ADL broke",
+    "social_loss": "socialized loss",
+    "unfunded": "unfunded loss",
+    "fund_profit": "profit of first-loss capital",
+    "owner_profit": "profit of owner",
+    "excess_draw": "need beyond the fund",
+    "leftover": "loss in inventory left",
+}
 
 
 def row(e: Estimate) -> list[str]:
     """One estimate as cells."""
-    return [e.name, shown(e, e.value), f"{shown(e, e.low)} – {shown(e, e.high)}",
-            "" if e.hits is None else str(e.hits), str(e.n), e.note]  # fmt: skip
-
-
-def shown(e: Estimate, x: float | None) -> str:
-    """A number in its unit."""
-    return "–" if x is None else words.amount(e, x, digits=4)
+    hits = "" if e.hits is None else str(e.hits)
+    return [SHOWN[e.name], words.value(e), words.interval(e), hits, str(e.n), e.note]
 
 
 def summary(study: Study, answers: Answers, second: list[Shadow], facts: dict) -> list[str]:
@@ -169,19 +188,24 @@ def summary(study: Study, answers: Answers, second: list[Shadow], facts: dict) -
             f"levels: first interventions of at least {int(levels['paths'].min())} paths at "
             f"{len(levels['capital'])} levels of F {text} to the curve, path by path"
         )
+    step = hinges.time_step(study, answers)
+    lines += [step] if step else []
     if second:
-        worst = max(one.difference for one in second)
-        steps = sum(one.steps for one in second)
-        lines.append(
-            f"second opinion: {len(second)} paths, {steps} steps, largest difference {worst:.1e} "
-            "of gross"
-        )
+        lines.append(opinion(second, facts["paths"]))
     lines.append(
-        f"run: {facts['paths']} paths, seed {facts['seed']}, {facts['precision']} on "
+        f"run: {facts['paths']:,} paths, seed {facts['seed']}, {facts['precision']} on "
         f"{facts['devices']} x {facts['device']}, jax {facts['jax']}; ledger residual "
         f"{facts['ledger_residual']:.1e} of gross; {facts['elapsed_seconds']:.0f} s"
     )
     return lines
 
 
-__all__ = ["Screen", "percent", "usd"]
+def opinion(second: list[Shadow], paths: int) -> str:
+    """What exactly the reference engine repeated, and how it compared."""
+    worst = max(one.difference for one in second)
+    steps, of = (sum(getattr(one, name) for one in second) for name in ("steps", "of"))
+    whose = "its" if len(second) == 1 else "their"
+    return (
+        f"second opinion: the reference engine repeated {len(second)} of {counted(paths, 'path')}, "
+        f"{steps:,} of {whose} {counted(of, 'step')}; largest difference {worst:.1e} of gross"
+    )

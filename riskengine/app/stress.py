@@ -17,7 +17,6 @@ from riskengine.specs.scenario import Ladder
 COVER = (1, 2, 5)  # largest debtors that the fund should survive
 GAPS = (-0.05, -0.1, -0.2, -0.3, -0.5, 0.05, 0.1, 0.2, 0.3, 0.5)
 EDGES = (0.0, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, np.inf)  # sizes of crashes
-EVENTS = ("adl", "depleted", "unfunded")
 
 
 @dataclass(frozen=True)
@@ -49,11 +48,9 @@ def events(found: Study) -> dict[str, tuple[Results, np.ndarray]]:
     results, fund, capital = found.results, found.fund, found.capital
     early = study.may_bind_early(found.question.venue)
     return {
-        "adl": (results, results["adl_required_fund"] > capital),
-        "depleted": (fund, fund["depleted"])
-        if early
-        else (results, results["required_fund"] > capital),
-        "unfunded": (fund, fund["unfunded"] > study.MATERIAL * found.question.open_interest),
+        "intervention": (results, results["adl_required_fund"] > capital),
+        "dry": (fund, fund["depleted"]) if early else (results, results["required_fund"] > capital),
+        "unfunded": (fund, study.material(found.question, fund)),
     }
 
 
@@ -161,9 +158,9 @@ class Rung:
     shock: float
     books: int
     means: dict[str, float]  # USD per book
-    adl: int  # books in which winners were deleveraged
-    depleted: int
-    unfunded: int
+    deleveraged: int  # books in which winners were deleveraged
+    dry: int  # in which the fund was
+    unfunded: int  # that left a material unfunded loss
 
 
 def ladder(found: Study) -> list[Rung]:
@@ -173,7 +170,7 @@ def ladder(found: Study) -> list[Rung]:
         return []
     fund, books = found.fund, len(found.question.opened.holdings)
     shock = np.asarray(law.shock)
-    least = study.MATERIAL * found.question.open_interest
+    left = study.material(found.question, fund)
     once = fund.path < len(shock) * books  # later paths repeat these
     number = fund.path // int(law.books) % len(shock)
     rungs = []
@@ -194,9 +191,9 @@ def ladder(found: Study) -> list[Rung]:
                 shock=float(shock[i]),
                 books=int(mine.sum()),
                 means={name: float(x[mine].mean()) for name, x in amounts.items()},
-                adl=int((fund["accounts_deleveraged"][mine] > 0).sum()),
-                depleted=int(fund["depleted"][mine].sum()),
-                unfunded=int((fund["unfunded"][mine] > least).sum()),
+                deleveraged=int((fund["accounts_deleveraged"][mine] > 0).sum()),
+                dry=int(fund["depleted"][mine].sum()),
+                unfunded=int(left[mine].sum()),
             )
         )
     return rungs

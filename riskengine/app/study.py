@@ -105,6 +105,13 @@ def may_bind_early(venue: Venue) -> bool:
     return "inventory" in venue.pools.triggers or margin
 
 
+def owners(question: Question) -> dict[str, float]:
+    """Pools that stand behind others with capital of their own, outside F, and what they have."""
+    pools = question.venue.pools
+    named = zip(pools.names, np.asarray(pools.fixed), np.asarray(pools.share), strict=True)
+    return {name: float(fixed) for name, fixed, share in named if share == 0 and fixed > 0}
+
+
 def few(question: Question, results: Results, count: int) -> np.ndarray:
     """Rows of about `count` paths, `TOGETHER` of a book and of as few books as that takes.
 
@@ -123,13 +130,18 @@ def few(question: Question, results: Results, count: int) -> np.ndarray:
 TOGETHER = 16  # paths of a book
 FEWEST_BOOKS = 4  # whose differences an interval of such a part rests on
 SELDOM = 0.2  # probability up to which a fund target means anything
-MATERIAL = 1e-6  # of open interest: a loss below it is nobody's business
+MATERIAL = 1e-3  # of open interest: an unfunded loss below it is rarely anybody's business
 RELIABLE = 10  # paths beyond the quantile at which two runs are compared
 
 
 def seldom(paths: int) -> float:
     """The probability at which fund targets of two runs of so many paths are compared."""
     return max(0.05, RELIABLE / paths)
+
+
+def material(question: Question, results: Results) -> np.ndarray:
+    """Paths that leave a loss which matters and which nobody can pay."""
+    return results["unfunded"] > MATERIAL * question.open_interest
 
 
 def at_funds(
@@ -179,8 +191,8 @@ def refined(
     grid = question.simulation
     finer = halved(dataclasses.replace(grid, dt=stopped(grid, steps).dt), grid.dt.shape[0])
     coarse, fine = (
-        _simulate(dataclasses.replace(free, simulation=g), paths, batch, progress, "at dt and dt/2")
-        for g in (stopped(grid, steps), finer)
+        _simulate(dataclasses.replace(free, simulation=g), paths, batch, progress, what)
+        for what, g in (("at dt", stopped(grid, steps)), ("at dt/2", finer))
     )
     return Refined(coarse, fine, float(np.sum(grid.dt[:steps])))
 

@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 
 from riskengine.app import configure, store, variants
-from riskengine.app.answers import usd
-from riskengine.app.canvas import percent
+from riskengine.app.amounts import percent, usd
 from riskengine.app.config import Config
 from riskengine.app.fields import choose
 from riskengine.app.overrides import is_launcher
@@ -31,19 +30,22 @@ def run(jobs: Sequence[list[str]], configs: Sequence[Config], overrides: Sequenc
     launcher = [o for o in overrides if is_launcher(o)]
     if launcher:
         return _launched(launcher, jobs, configs)
-    screen, found = Screen(), []
+    screen, found, varied = Screen(), [], _varied(jobs)
+    if len(jobs) == 1:
+        screen.note(
+            "-m has nothing to sweep over: no key has several values (KEY=a,b), so one job runs"
+        )
     for number, (job, config) in enumerate(zip(jobs, configs, strict=True)):
         screen.note(f"job {number + 1} of {len(jobs)}: {' '.join(job)}")
-        found.append(run_one(config, screen, shlex.join(["riskengine", *job])))
-    varied = _varied(jobs)
-    screen.say("")
+        found.append(run_one(config, Screen(brief=True), shlex.join(["riskengine", *job])))
+        headline = f"P(intervention) {_cell(found[-1].headline, 'adl_probability')}"
+        screen.say(f"{varied[number]}: {headline}, {found[-1].folder / 'report.html'}")
     screen.table(
         ("job", *SHOWN.values(), "run"), [_row(*each) for each in zip(varied, found, strict=True)]
     )
     screen.say(f"the sweep as a table: {_written(varied, found)}")
-    if len({config.venue.name for config in configs}) > 1 or len(asked) > len(
-        set(job.of for job in asked)
-    ):
+    varies = any(job.change for job in asked)
+    if varies or len({config.venue.name for config in configs}) > 1:
         _compare(asked, found, screen)
     return 0
 
@@ -61,8 +63,8 @@ def _compare(asked: Sequence[Job], found: Sequence[Outcome], screen: Screen) -> 
 
 
 SHOWN = {
-    "adl_probability": "P(ADL)", "depletion_probability": "P(fund runs dry)",
-    "unfunded_probability": "P(unfunded loss)", "fund_target": "fund target",
+    "adl_probability": "P(intervention)", "depletion_probability": "P(fund runs dry)",
+    "unfunded_material_probability": "P(material unfunded loss)", "fund_target": "fund target",
 }  # fmt: skip
 
 
@@ -82,7 +84,7 @@ def _cell(headline: dict[str, Any], name: str) -> str:
     value, low, high = (headline.get(f"{name}{part}") for part in ("", "_low", "_high"))
     show = usd if name == "fund_target" else percent
     if value is None:
-        return f"at least {show(low)}" if low else "–"
+        return f"at least {show(low)}" if low else "not known"
     ends = " to ".join("unbounded" if x is None else show(x) for x in (low, high))
     return f"{show(value)} ({ends})"
 

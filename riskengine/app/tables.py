@@ -9,13 +9,13 @@ from riskengine.app import cohorts, store
 from riskengine.app.answers import Answers
 from riskengine.app.charts import Figure
 from riskengine.app.store import RunFolder
-from riskengine.app.stress import EVENTS, Rung
+from riskengine.app.stress import Rung
 from riskengine.app.study import NEVER, Study, bound
 from riskengine.montecarlo.estimators import Estimate
 from riskengine.montecarlo.simulate import Results
 
 HEADLINE = (
-    "adl_probability", "depletion_probability", "unfunded_probability", "fund_target",
+    "adl_probability", "depletion_probability", "unfunded_material_probability", "fund_target",
     "expected_haircut",
 )  # fmt: skip
 
@@ -64,7 +64,8 @@ def ladder_columns(rungs: list[Rung]) -> dict[str, np.ndarray]:
     if not rungs:
         return {}
     counts = {n: np.asarray([getattr(r, n) for r in rungs]) for n in ("shock", "books")}
-    events = {f"books_{n}": np.asarray([getattr(r, n) for r in rungs]) for n in EVENTS}
+    happened = ("deleveraged", "dry", "unfunded")
+    events = {f"books_{n}": np.asarray([getattr(r, n) for r in rungs]) for n in happened}
     return counts | {n: np.asarray([r.means[n] for r in rungs]) for n in rungs[0].means} | events
 
 

@@ -278,7 +278,25 @@ def _quantile_note(x: Values, low: float, high: float, exceed: float, allowed: i
 def ratio(
     name: str, part: Values, whole: Values, sample: Sample, unit: str = "fraction", hits: int = 0
 ) -> Estimate:
-    """E[part] / E[whole], with the jackknife's interval.
+    """E[part] / E[whole], with the jackknife's interval; said where that leaves even the size open."""
+    found = _ratio(name, part, whole, sample, unit, hits)
+    return found.noted(UNCERTAIN, last=True) if uncertain(found) else found
+
+
+UNCERTAIN = "too uncertain: the interval is wider than the number"
+
+
+def uncertain(e: Estimate) -> bool:
+    """Whether an interval reaches further from its number than zero is: 100 % and more."""
+    if e.value is None or e.low is None or e.high is None:
+        return False
+    return max(e.high - e.value, e.value - e.low) > abs(e.value)
+
+
+def _ratio(
+    name: str, part: Values, whole: Values, sample: Sample, unit: str, hits: int
+) -> Estimate:
+    """The ratio of two means.
 
     Books (paths, where the book is given) are left out one at a time; what each weighs is its share
     of `whole`, not of the paths. Where one of them holds all of `whole` nothing is known about how
@@ -311,7 +329,7 @@ def share_of(
     over books (paths, where the book is given). With no hit, or nothing but hits, the exact one-sided
     limit of as many trials as there are such groups.
     """
-    found = ratio(name, hits, trials, sample, unit, int(np.sum(hits)))
+    found = _ratio(name, hits, trials, sample, unit, int(np.sum(hits)))
     if found.value is None:
         return found
     p, n = found.value, sample.books if sample.clustered(True) else sample.paths
@@ -329,24 +347,30 @@ def share_of(
 
 
 def mean(name: str, x: Values, sample: Sample, unit: str, where: Values | None = None) -> Estimate:
-    """E[x], or E[x | where]; heavy tails are said: when one path makes a tenth of the sum."""
+    """E[x], or E[x | where]; `hits` are the paths on which x is not zero.
+
+    Heavy tails are said: when one path makes a tenth of the sum.
+    """
     x = np.asarray(x, float)
     inside = np.ones(len(x), bool) if where is None else np.asarray(where, bool)
-    hits, method = int(inside.sum()), "mean"
-    x = np.where(inside, x, 0.0)
-    lacking = "too few paths" if hits < 2 else ""
+    x, counted, method = np.where(inside, x, 0.0), int(inside.sum()), "mean"
+    hits = int(np.count_nonzero(x))
+    lacking = "too few paths" if counted < 2 else ""
     if not np.isfinite(x).all():
         lacking = f"infinite on {np.sum(~np.isfinite(x))} paths"
     if lacking:
         about = (sample.level, sample.paths, hits, method, unit, lacking)
         return Estimate(name, None, None, None, *about)
-    found = ratio(name, x, inside, sample, unit, hits)
+    found = _ratio(name, x, inside, sample, unit, hits)
+    if not hits:
+        note = f"0 on all {counted} paths: what is rarer is not seen"
+        return dataclasses.replace(found, method=method, note=note)
     size = np.abs(x)
     heavy = size.max() > HEAVY * size.sum()
     most = f"the largest path is {100 * size.max() / size.sum():.0f} % of the sum" if heavy else ""
-    never = "" if size.any() else f"0 on all {hits} paths: what is rarer is not seen"
-    note = "; ".join(part for part in (found.note, most, never) if part)
-    return dataclasses.replace(found, method=method, note=note)
+    return dataclasses.replace(
+        found, method=method, note="; ".join(filter(None, (found.note, most)))
+    )
 
 
 def proportions(hits: Values, n: Values, level: float) -> tuple[Values, Values, Values]:

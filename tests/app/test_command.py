@@ -260,7 +260,14 @@ def manifest(folder) -> dict:
 
 def test_the_answer_is_the_last_line(first, manifest):
     assert first.last == manifest["answer"] == first.out.splitlines()[0]
-    assert first.last.startswith("Hyperliquid, vault shortfall to its parent: in a simulated crash")
+    assert first.last.startswith(
+        "In a simulated crash a synthetic book of 2.55 M USD open interest"
+    )
+    assert (
+        "under Hyperliquid's rules (vault shortfall to its parent) has an intervention"
+        in first.last
+    )
+    assert "say little about any venue" in first.err and "steps of" not in first.err
     assert first.compiled == 1
     for line in first.err.splitlines():
         assert line.startswith("note: ") or " of " in line, line
@@ -276,6 +283,27 @@ def test_the_page_explains_every_file_and_estimate(folder, manifest):
         f"{figure}.{kind}" for figure in FIGURES - {"curves"} for kind in ("png", "svg")
     }
     assert FIGURES <= named | {"curves"}
+
+
+def test_the_page_explains_every_column(folder):
+    """In the rows of its table; intervals, hits and quantiles go by the name before them."""
+    page = PROJECT.joinpath("docs", "output.md").read_text("utf-8")
+    told: dict[str, set[str]] = {}
+    tables: list[tuple[str, str]] = []
+    for line in page.partition("## Columns")[2].partition("## Estimates")[0].splitlines():
+        cells = line.split(" | ") if line.startswith("| ") else []
+        if len(cells) == 3:
+            tables = (
+                re.findall(r"`(\w+)`|(all)", cells[0]) or tables
+            )  # none: those of the row above
+            for table in ("".join(pair) for pair in tables):
+                told.setdefault(table, set()).update(re.findall(r"`(\w+)`", cells[1]))
+    endings = re.compile(r"_(low|high|hits|largest|p05|p25|p50|p75|p95)$")
+    for table, frame in riskengine.load(folder).items():
+        known = told["all"] | told[table]
+        bare = [c for c in frame.columns if c not in known and endings.sub("", c) not in known]
+        assert not bare, (table, bare)
+    assert set(told) - {"all", "ladder"} == TABLES | CSV
 
 
 def test_files_of_a_run(folder, manifest):
@@ -309,7 +337,7 @@ def test_tables_of_a_run(folder):
     np.testing.assert_array_equal(paths["intervened"], paths["adl_required_fund"] > fund)
     hits, accounts = (parquet.read(folder / f"{name}.parquet") for name in ("hits", "accounts"))
     assert len(accounts["account"]) == 2 * 48 and set(hits["account"]) <= set(accounts["account"])
-    assert accounts["deleveraged"].sum() == len(hits["path"])
+    assert accounts["times_deleveraged"].sum() == len(hits["path"])
     assert accounts["adl_loss"].sum() == pytest.approx(hits["adl_loss"].sum())
 
 
@@ -396,6 +424,9 @@ def test_a_sweep_compiles_once(sweep, place):
     said = sweep
     assert said.code == 0 and said.compiled == 0
     *_, less, more, _, where = said.out.rstrip().splitlines()
+    jobs = [line for line in said.out.splitlines() if line.endswith("report.html")]
+    assert len(jobs) == 2 and all(": P(intervention) " in line for line in jobs)
+    assert "estimate" not in said.out
     for row, fund in ((less, "0.05"), (more, "0.5")):
         assert row.split()[0] == f"venue.fund_pct={fund}" and row.count("%") == 9
     table = pd.read_csv(where.partition(": ")[2])
@@ -489,6 +520,16 @@ def test_python_gives_the_same_numbers(worker, folder, tmp_path):
     with (folder / "curves.csv").open(newline="") as file:
         written = [float(row["capital"]) for row in csv.DictReader(file)]
     assert written == answer["curves"]["capital"]
+
+
+def test_load_says_what_a_folder_lacks_and_where_runs_are(folder):
+    with pytest.raises(
+        riskengine.InputError, match="must hold manifest.json.*below it lie"
+    ) as raised:
+        riskengine.load(folder.parents[1])
+    assert str(folder) in str(raised.value)
+    with pytest.raises(riskengine.InputError, match="finished run does$"):
+        riskengine.load(PROJECT / "docs")
 
 
 def test_load_reads_a_run(folder):

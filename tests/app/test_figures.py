@@ -11,7 +11,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from riskengine.app import canvas, figures
+from riskengine.app import canvas, charts, figures
 from riskengine.app.figures import Target, curves
 
 OPEN_INTEREST = 9.6e9
@@ -61,7 +61,7 @@ def svg_only(monkeypatch):
 def test_the_picture_says_the_answer(picture):
     text = words(picture[0])
     for part in (
-        ANSWER, "P(ADL | F)", "P(depleted | F)", "the venue's capital: 4.38 %, $420M",
+        ANSWER, "P(intervention | F)", "P(fund dry | F)", "the venue's capital: 4.38 %, $420M; ",
         "F*(1 %) = 8.82 %, $847M", "95 % interval 7.95 % to 9.98 %", "$960M", "10 %",
         "First-loss capital F, in % of open interest and in USD", "Probability in the scenario",
         "fewer than 10 paths",
@@ -130,6 +130,15 @@ def test_a_capital_far_beyond_the_curves_is_pointed_at(svg_only):
     )
 
 
+def test_a_curve_that_holds_no_longer_at_the_capital_is_not_quoted_there(svg_only):
+    """Where rules bind before the fund is dry."""
+    quoted = r"the venue's capital: 4.38 %, \$420M; P\(intervention \| F\) [\d.]+ %"
+    both = words(curves(table(), ANSWER, 4.2e8, OPEN_INTEREST)[0])
+    one = words(curves(table(), ANSWER, 4.2e8, OPEN_INTEREST, early=True)[0])
+    assert re.search(quoted + r"; P\(fund dry \| F\) \d", both) and re.search(quoted, one)
+    assert "; P(fund dry | F)" not in one
+
+
 def test_words_of_others_are_only_words(svg_only):
     answer = "<b>&amp; %s %n {0} ${x} {{x}} datum.value 'a' \"b\" \\ \x1b[31m\u202e"
     text = words(curves(table(), answer, 4.2e8, OPEN_INTEREST)[0])
@@ -147,8 +156,56 @@ def test_dollars(amount, shown):
     assert canvas.dollars(amount) == shown
 
 
+def test_places_of_the_axis_of_capital_are_undone():
+    plot = canvas.Canvas(1e9, 1e-4, 1e6, OPEN_INTEREST)
+    assert plot.x(0.0) == 0.0 and plot.x(1e9) == plot.x(2e9) == pytest.approx(canvas.WIDTH)
+    for capital in (1e4, 1e6, 3e8):
+        assert plot.capital(plot.x(capital)) == pytest.approx(capital)
+    assert plot.x(1e6) > 0.08 * canvas.WIDTH
+
+
+def test_an_interval_that_says_nothing_does_not_rule_the_axis(svg_only):
+    """Its ends are cut where the others end, with an arrow."""
+    rows = [
+        {
+            "dimension": "side",
+            "name": n,
+            "value": v,
+            "low": a,
+            "high": b,
+            "count": "9",
+            "sure": sure,
+        }
+        for n, v, a, b, sure in (
+            ("long", 1.0, 0.5, 1.5, True),
+            ("short", 1.2, -900.0, 900.0, False),
+        )
+    ]
+    panel = charts.points(rows, "x", charts.RED)["vconcat"][0]
+    drawn = {row["name"]: (row["low"], row["high"]) for row in panel["data"]["values"]}
+    assert drawn["long"] == (0.5, 1.5) and drawn["short"] == pytest.approx((0.0, 1.56))
+    shapes = [layer["mark"].get("shape") for layer in panel["layer"]]
+    assert shapes.count("triangle-left") == shapes.count("triangle-right") == 1
+
+
+def test_bins_of_few_paths_are_hollow_and_have_no_line():
+    paths, hits = np.asarray([200, 9, 12]), np.asarray([20, 3, 6])
+    edges = np.asarray([0.0, 0.1, 0.2, 0.3])
+    table = {
+        "event": np.asarray(["dry"] * 3, object), "side": np.asarray(["fall"] * 3, object),
+        "from": edges[:-1], "to": edges[1:], "paths": paths, "hits": hits,
+        "probability": hits / paths, "low": np.full(3, np.nan), "high": np.full(3, np.nan),
+    }  # fmt: skip
+    chances, counts = charts.by_size(table)["vconcat"]
+    line, _, full, hollow = (layer["data"]["values"] for layer in chances["layer"])
+    assert [row["line"] for row in line] == [10.0, None, 50.0]
+    assert [row["bin"] for row in full] == ["0 to 10", "20 to 30"]
+    assert [row["bin"] for row in hollow] == ["10 to 20"]
+    assert [row["count"] for row in counts["data"]["values"]] == ["20/200", "3/9", "6/12"]
+
+
 def test_words_do_not_lie_on_each_other():
-    plot = canvas.Canvas(1e9, 1e-4, OPEN_INTEREST)
+    plot = canvas.Canvas(1e9, 1e-4, 1e7, OPEN_INTEREST)
     plot.beside(["here"], 100.0, 100.0, True, canvas.INK)
     assert plot.room(["here"], 100.0, 100.0, True) < 0 < plot.room(["here"], 300.0, 200.0, True)
     assert plot.room(["here"], canvas.WIDTH - 5.0, 100.0, True) < 0

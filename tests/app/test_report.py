@@ -9,7 +9,21 @@ import pytest
 from commands import PROJECT, SMALL
 
 import riskengine
-from riskengine.app import build, cohorts, configure, doctor, report, stress, study, tables, words
+from riskengine.app import (
+    build,
+    cohorts,
+    configure,
+    crashes,
+    doctor,
+    hinges,
+    report,
+    show,
+    stress,
+    study,
+    tables,
+    words,
+)
+from riskengine.app.shadow import Shadow
 from riskengine.app.show import Screen
 from riskengine.montecarlo import estimators, simulate
 from riskengine.specs.book import MAKER, TRADER, Holdings
@@ -85,7 +99,7 @@ def test_what_users_wrote_is_text(page):
 
 
 def test_the_page_leads_with_the_answer(page, answered):
-    text = "".join(Page(page).words)
+    text = "".join(Page(page).words).replace("\u00a0", " ")
     assert (
         text.index(answered.sentence)
         < text.index("What it hangs on")
@@ -110,7 +124,7 @@ def test_every_estimate_is_on_the_page(page, answered):
     named = {name for group in words.GROUPS.values() for name in group}
     assert {e.name for e in answered.estimates} <= named
     for e in answered.estimates:
-        assert f"<code>{e.name}</code>" in page
+        assert f"<code>{e.name.replace('_', '_<wbr>')}</code>" in page
 
 
 def test_what_a_sample_cannot_carry_is_said(answered):
@@ -161,19 +175,19 @@ def test_a_fund_without_end_binds_nowhere(found, asked):
 
 def test_accounts_count_what_the_hits_count(found, answered):
     people, hits = pd.DataFrame(answered.people.accounts), found.fund.hits
-    assert people["deleveraged"].sum() == len(hits["row"])
+    assert people["times_deleveraged"].sum() == len(hits["row"])
     assert people["adl_loss"].sum() == pytest.approx(hits["adl_loss"].sum())
     assert people["liquidated_without_limit"].sum() == found.results.liquidated.sum()
-    some = people[people["deleveraged"] > 0].iloc[0]
+    some = people[people["times_deleveraged"] > 0].iloc[0]
     names = found.question.account_names
     mine = [
         i for i, (p, a) in enumerate(zip(hits["row"], hits["account"], strict=True))
         if p % 2 == some["book"] and names[p % 2][a] == some["account"]
     ]  # fmt: skip
-    assert len(mine) == some["deleveraged"]
+    assert len(mine) == some["times_deleveraged"]
     expected = hits["adl_loss"][mine].sum() / hits["equity"][mine].sum()
     assert some["expected_haircut"] == pytest.approx(expected)
-    assert some["adl_probability"] == len(mine) / np.sum(found.fund.book == some["book"])
+    assert some["deleveraged_probability"] == len(mine) / np.sum(found.fund.book == some["book"])
 
 
 def test_cohorts_of_a_dimension_are_all_traders(found, answered):
@@ -183,7 +197,7 @@ def test_cohorts_of_a_dimension_are_all_traders(found, answered):
         if group["dimension"].iloc[0] == "role":
             continue
         assert group["accounts"].sum() == pytest.approx(len(traders) / 2)
-        assert group["adl_probability_hits"].sum() == traders["deleveraged"].sum()
+        assert group["deleveraged_probability_hits"].sum() == traders["times_deleveraged"].sum()
 
 
 def test_a_cohort_by_hand(found, answered):
@@ -191,7 +205,7 @@ def test_a_cohort_by_hand(found, answered):
     people = pd.DataFrame(answered.people.accounts)
     mine = people[(people["role"] == "trader") & (people["side"] == "short")]
     met = (mine["paths"]).sum()
-    assert shorts.adl.value == pytest.approx(mine["deleveraged"].sum() / met)
+    assert shorts.deleveraged.value == pytest.approx(mine["times_deleveraged"].sum() / met)
     assert shorts.haircut.value == pytest.approx(
         mine["adl_loss"].sum() / mine["equity_when_deleveraged"].sum()
     )
@@ -241,7 +255,7 @@ def test_ratios_cover_what_they_should():
 
 def test_probabilities_of_cohorts_stay_probabilities(answered):
     table = cohorts.columns(answered.people.cohorts)
-    for name in ("adl_probability", "liquidation_probability"):
+    for name in ("deleveraged_probability", "liquidation_probability"):
         value, low, high = (table[f"{name}{end}"] for end in ("", "_low", "_high"))
         known = ~np.isnan(low)
         assert known.any()
@@ -287,14 +301,16 @@ def test_reverse_stress_finds_the_smallest_crash(found, answered):
     move = stress.crash_size(found.results)
     hit = found.results["adl_required_fund"] > found.capital
     table = pd.DataFrame(answered.stress.reverse).set_index("event")
-    assert table.loc["adl", "hits"] == hit.sum()
+    assert table.loc["intervention", "hits"] == hit.sum()
     falls = -move[hit & (move < 0)]
-    assert table.loc["adl", "smallest_fall"] == (
+    assert table.loc["intervention", "smallest_fall"] == (
         falls.min() if len(falls) else pytest.approx(np.nan, nan_ok=True)
     )
     sizes = pd.DataFrame(answered.stress.by_size)
-    assert sizes[sizes["event"] == "adl"]["paths"].sum() == np.sum(move != 0)
-    assert table.loc["adl", "hits_fall"] + table.loc["adl", "hits_rise"] == hit.sum()
+    assert sizes[sizes["event"] == "intervention"]["paths"].sum() == np.sum(move != 0)
+    assert (
+        table.loc["intervention", "hits_fall"] + table.loc["intervention", "hits_rise"] == hit.sum()
+    )
 
 
 def test_the_parts_of_a_loss_do_not_overlap(found, answered):
@@ -351,6 +367,107 @@ def test_the_largest_accounts_are_safe(found, asked):
         mine = (people["book"] == book) & (people["role"] == "trader")
         largest = np.sort(people["notional"][mine])[-10:]
         np.testing.assert_allclose(np.sort(after[book][changed[book]]), 100.0 * largest)
+
+
+# How large crashes are, and what hangs on that
+
+
+def test_sizes_of_crashes_are_those_of_the_paths(found, answered):
+    size = np.abs(stress.crash_size(found.results))
+    assert answered["crash_size_largest"].value == size.max()
+    assert answered["crash_size_median"].value == estimators.upper(size, 0.5)
+    assert answered["crash_size_p90"].value == estimators.upper(size, 0.1)
+
+
+def test_a_target_within_history_leaves_larger_crashes_out(found, asked):
+    """At a limit that leaves 32 paths, and a probability that 32 paths can carry."""
+    size = np.abs(stress.crash_size(found.results))
+    limit = float(np.sort(size)[31])
+    config = configure.load(
+        [
+            *FEW,
+            f"scenario.seen.largest_pct={100 * limit * (1 + 1e-9):.15g}",
+            "target.adl_probability=0.1",
+        ]
+    )
+    sample = estimators.Sample(found.results.book)
+    (within,) = crashes.within_history(found, config, sample)
+    need = found.results["adl_required_fund"][size <= limit]
+    assert within.n == len(need) == 32
+    assert within.value == estimators.upper(need, 0.1)
+    unknown = configure.load([*FEW, "scenario.seen.largest_pct=null"])
+    assert not crashes.within_history(found, unknown, sample)
+
+
+def test_the_crashes_that_set_the_target_are_those_at_or_above_it(found):
+    need = found.results["adl_required_fund"]
+    size, target = stress.crash_size(found.results), float(np.sort(need)[-5])
+    median, rises = crashes.deciding(found, estimators.Sample(found.results.book), target)
+    assert median.n == rises.n == 5 and rises.hits == np.sum(size[need >= target] > 0)
+    assert median.value == np.median(np.abs(size[need >= target]))
+
+
+def test_the_page_says_whose_risk_it_is_and_who_stands_behind_the_fund(page, asked, answered):
+    text = "".join(Page(page).words).replace("\u00a0", " ")
+    assert "No figure here is a statement about Hyperliquid's real fund" in text
+    assert "a synthetic book of" in answered.sentence and "Hyperliquid's rules" in answered.sentence
+    assert re.search(r"Capital: the fund has 0\.0587 % .*, then its parent 2\.56 % \(", text)
+    assert "P(its parent pays)" in text and "P(somebody is deleveraged)" not in text
+    assert re.search(r"Who pays, mean per crash: .*its parent", text)
+
+
+def test_what_follows_an_intervention_is_not_more_likely_than_it(found, answered):
+    fund, adl = found.fund, answered["adl_probability"].value
+    for name, hit in (
+        ("deleveraging_probability", fund["accounts_deleveraged"] > 0),
+        ("owner_pays_probability", fund["owner_profit"] < 0),
+    ):
+        assert not (hit & ~fund["intervened"]).any()
+        expected = adl * hit.sum() / fund["intervened"].sum()
+        assert answered[name].value == pytest.approx(expected) and answered[name].value <= adl
+
+
+def test_a_material_loss_is_a_thousandth_of_open_interest(found, answered):
+    least = 1e-3 * found.question.open_interest
+    hit = study.material(found.question, found.fund)
+    assert np.array_equal(hit, found.fund["unfunded"] > least)
+    assert answered["unfunded_material_probability"].hits == hit.sum()
+    assert answered["unfunded_material_probability"].note.startswith(
+        "above 0.1 % of open interest, "
+    )
+
+
+def test_changes_are_told_in_percent_with_a_verdict():
+    def estimate(value, low, high, name="fund_target"):
+        return estimators.Estimate(name, value, low, high, 0.95, 100, 10, "", "USD")
+
+    change = hinges.change(estimate(25.0, -5.0, 39.0), np.full(128, 100.0))
+    assert str(change) == "+25 % (-5 to +39 %)" and change and not change.moved
+    assert hinges.verdict(change, estimate(10.0, 8.0, 12.0)).startswith("not resolved")
+    assert hinges.verdict(change, estimate(10.0, 5.0, 15.0)).startswith("small")
+    large = hinges.change(estimate(25.0, 15.0, 39.0), np.full(128, 100.0))
+    assert large and hinges.verdict(large, estimate(10.0, 8.0, 12.0)).startswith(
+        "the time step matters"
+    )
+
+
+def test_the_second_opinion_says_what_it_repeated():
+    one = Shadow(3, 266, 460, 1e-16, "cash")
+    assert "1 of 4,096 paths, 266 of its 460 steps" in show.opinion([one], 4096)
+    assert "2 of 4,096 paths, 532 of their 920 steps" in show.opinion([one, one], 4096)
+
+
+def test_what_is_not_modelled_is_one_list():
+    for name in ("README.md", "docs/model.md"):
+        text = " ".join((PROJECT / name).read_text(encoding="utf-8").split()).lower()
+        for item in words.NOT_MODELLED:
+            assert item.lower() in text, (name, item)
+
+
+def test_the_glossary_of_the_readme_is_that_of_the_page():
+    text = (PROJECT / "README.md").read_text(encoding="utf-8")
+    for term, meaning in words.GLOSSARY.items():
+        assert f"- **{term}**: {meaning}." in text, term
 
 
 # Replays
@@ -427,8 +544,8 @@ def test_every_shock_of_a_ladder_meets_every_book(rungs):
 
 def test_the_ladder_leads_with_its_smallest_shocks(rungs):
     _, answered = rungs
-    first = next(r for r in answered.stress.ladder if r.shock < 0 and r.depleted)
-    said = f"the fund is dry from a fall of {-100 * first.shock:g} % on (in {first.depleted} of 2 books)"
+    first = next(r for r in answered.stress.ladder if r.shock < 0 and r.dry)
+    said = f"the fund is dry from a fall of {-100 * first.shock:g} % on (in {first.dry} of 2 books)"
     assert said in answered.sentence
     assert "probability" not in answered.sentence
     table = tables.ladder_columns(answered.stress.ladder)
@@ -519,4 +636,4 @@ def test_the_example_runs(capsys):
     assert changed != source
     exec(compile(changed, "first_study.py", "exec"), {"__name__": "__main__"})
     said = capsys.readouterr().out
-    assert "in a simulated crash" in said and "Binance's rules need" in said and "unfunded" in said
+    assert "In a simulated crash" in said and "Binance's rules need" in said and "unfunded" in said

@@ -380,7 +380,7 @@ def test_ratio_of_two_books_by_hand():
     found = estimators.ratio("r", part, whole, Sample(np.array([0, 0, 1, 1])), hits=20)
     # books say ½ and 3/2: standard error |3/2 − ½| / 2, one degree of freedom
     reach = 0.5 * stats.t.ppf(0.975, 1)
-    assert (found.value, found.hits, found.note) == (1.0, 20, "")
+    assert (found.value, found.hits, found.note) == (1.0, 20, estimators.UNCERTAIN)
     assert interval(found) == pytest.approx((0.0, 1.0 + reach), rel=1e-9)  # never negative
     signed = estimators.ratio("r", part - 0.5, whole, Sample(np.array([0, 0, 1, 1])), hits=20)
     assert interval(signed) == pytest.approx((0.5 - reach, 0.5 + reach), rel=1e-9)
@@ -423,6 +423,22 @@ def test_nobody_hit_has_no_ratio():
     assert (found.value, found.low, found.high, found.note) == (None, None, None, "nobody was hit")
 
 
+def test_hits_of_a_mean_are_the_paths_that_make_it():
+    x = np.where(np.arange(512) % 100 == 7, 5.0, 0.0)
+    assert estimators.mean("m", x, alone(512), "USD").hits == 6
+    assert estimators.mean("m", x, alone(512), "USD", where=np.arange(512) < 200).hits == 2
+    assert estimators.mean("m", 0 * x, alone(512), "USD").hits == 0
+
+
+def test_a_ratio_with_an_interval_wider_than_itself_says_so():
+    """Twelve books whose shares differ by more than their mean, and twelve that hardly differ."""
+    book, whole = np.repeat(np.arange(12), 4), np.ones(48)
+    wild, tame = (0.1 * spread * (book - 5.5) + 0.1 for spread in (1.0, 0.1))
+    notes = [estimators.ratio("r", x, whole, Sample(book), hits=48).note for x in (wild, tame)]
+    assert notes == [estimators.UNCERTAIN, ""]
+    assert estimators.mean("m", wild, Sample(book), "USD").note == ""
+
+
 def test_means_say_what_they_rest_on():
     sample, x = alone(512), np.ones(512)
 
@@ -436,6 +452,7 @@ def test_means_say_what_they_rest_on():
     assert note(x, 10) == ""
     assert note(x + 99 * (np.arange(512) == 5)) == "the largest path is 16 % of the sum"
     assert note(0 * x) == "0 on all 512 paths: what is rarer is not seen"
+    assert note(0 * x, 7) == "0 on all 7 paths: what is rarer is not seen"
     assert note(np.where(np.arange(512) < 3, np.inf, 1.0)) == "infinite on 3 paths"
 
 
