@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from riskengine.app import hinges, pages, pictures, sentence, store, stress, study, words
+from riskengine.app import charts, hinges, pages, pictures, sentence, store, stress, study, words
 from riskengine.app.amounts import counted, ends, percent, usd
 from riskengine.app.answers import Answers, above
 from riskengine.app.charts import Figure
