@@ -143,6 +143,7 @@ def test_every_key_has_a_meaning():
             assert entry.metadata.get("meaning"), name
 
 
-def test_the_page_of_keys_is_up_to_date():
-    made = module(PROJECT / "docs" / "make_config.py")
-    assert made.PAGE.read_text(encoding="utf-8") == made.page(), "run python docs/make_config.py"
+@pytest.mark.parametrize("script", ["make_config.py", "make_venues.py"])
+def test_pages_made_from_the_schema_and_from_conf_are_up_to_date(script):
+    made = module(PROJECT / "docs" / script)
+    assert made.PAGE.read_text(encoding="utf-8") == made.page(), f"run python docs/{script}"
