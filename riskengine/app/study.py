@@ -102,7 +102,8 @@ def bound(results: Results, capital: float) -> np.ndarray:
 def may_bind_early(venue: Venue) -> bool:
     """Whether a rule can bind while the fund is not yet dry; then depletion is known at a fund only."""
     margin = "margin" in venue.pools.triggers and bool((venue.pools.margin_multiple > 0).any())
-    return "inventory" in venue.pools.triggers or margin
+    early = {"inventory", "rate", "drawdown"} & set(venue.pools.triggers)
+    return bool(early) or margin or "profit_cap" in venue.stages
 
 
 def owners(question: Question) -> dict[str, float]:

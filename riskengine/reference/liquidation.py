@@ -250,5 +250,5 @@ def note_liquidations(orders, state, book, venue, flows):
             flows.liquidated_long += order.filled * order.price
         else:
             flows.liquidated_short += order.filled * order.price
-        if order.fraction < 1:
+        if order.fraction < 1 or venue.waits:
             state.cooldown[account] = venue.cooldown_period

@@ -8,7 +8,7 @@ from riskengine.reference.records import Number, every_pool, sign_of
 
 
 def profit_cap_stage(state, market, book, venue):
-    """Each side of each pool: pay out c = (P - psi B / 2) / (1 - psi / 2), the best-ranked first."""
+    """Each side of each pool: close profits of c = P - psi B / 2, the best-ranked first."""
     flows = records.no_flows(venue)
     profits = side_profits(state, market, book, venue)
     for pool in every_pool(venue):
@@ -20,7 +20,7 @@ def profit_cap_stage(state, market, book, venue):
         if pools.exceeds(need(profit, pool, state, venue), pool, venue):
             left = venue.profit_left / 2
             worth = max(pools.balance_of(pool, state, venue), 0)
-            amount = max((profit - left * worth) / (1 - left), 0)
+            amount = max(profit - left * worth, 0)
             parties += cut_side(pool, sign, amount, standing, state, market, book, venue)
     if parties:
         settle(parties, standing, state, market, book, venue, flows)

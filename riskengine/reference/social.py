@@ -1,6 +1,7 @@
 """Section 4.7: what is still owed."""
 
 from riskengine.reference import fund, margin, pools, records
+from riskengine.reference.records import INFINITE
 
 
 def social_stage(state, market, book, venue):
@@ -12,6 +13,8 @@ def social_stage(state, market, book, venue):
     for pool, debt in enumerate(state.debt):
         owner = venue.owner[pool]
         due = min(debt, max(venue.owner_pays[pool] - state.owner_paid[pool], 0))
+        if owner >= 0 and debt > due:
+            flows.queue[owner] = INFINITE  # no capital of the owner pays what is beyond its cap
         if due > 0 and owner >= 0:
             flows.loss[owner] = max(flows.loss[owner], pools.loss_need(owner, state, due))
             at_exit = pools.exit_need(owner, due, state, market)

@@ -98,9 +98,9 @@ def share_within_rate(pool, asked, market, venue, flows):
 
 def share_within_cap(pool, now, then, state, venue, flows):
     """a = clip((cap B - N0) / (N1 - N0), 0, 1) in breach; 1 otherwise and where N1 <= N0."""
-    if then <= now:
-        return 1
     cap = venue.inventory_cap[pool]
+    if then <= now or cap == INFINITE:
+        return 1
     need = flows.inventory[pool] = then / cap - pools.realised(pool, state)
     if not pools.exceeds(need, pool, venue):
         return 1

@@ -303,6 +303,7 @@ def _mark_accounts(state: State, sold, fraction, book: Book, venue: Venue) -> St
     """Remember who was liquidated; a partial fill starts the account's cooldown."""
     some = ledger.per_account(sold, book) > 0
     partial = ledger.per_account(jnp.where(fraction < 1.0, sold, 0.0), book) > 0
+    partial = some if venue.adl.waits else partial  # any fill postpones ADL
     period = venue.liquidation.cooldown.astype(state.cooldown.dtype)
     record = dataclasses.replace(state.record, liquidated=state.record.liquidated | some)
     return dataclasses.replace(

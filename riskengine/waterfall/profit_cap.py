@@ -30,8 +30,8 @@ def needed(state: State, market: Market, book: Book, venue: Venue) -> Bool[Array
 def cut(state: State, market: Market, book: Book, venue: Venue) -> tuple[State, Flows]:
     """Close the best-ranked winners of a side at the mark until its profit is the part ψ of the pool.
 
-    With B the pool's balance and Π the side's profit, c = (Π − ½ ψ B) / (1 − ½ ψ) is paid out: what
-    is left is then ½ ψ (B − c). The pool takes over the positions that are closed.
+    With B the pool's balance and Π the side's profit, positions with profits of c = Π − ½ ψ B are
+    closed. The pool takes them over at the mark, so its balance stays what it is.
     """
     accounts = margin.assess(state, market, book, venue)
     profit = margin.profit(state, market, book)
@@ -85,7 +85,7 @@ def _to_pay(state, market, book, venue, there) -> Float[Array, "2 markets"]:
     needs = profit / (SIDE * venue.adl.profit_cap) - pools.inflow(state)[None]
     breach = exceeds(needs, venue)
     left = SIDE * venue.adl.profit_left
-    paid = jnp.where(breach & (profit > 0), (profit - left * worth[None]) / (1.0 - left), 0.0)
+    paid = jnp.where(breach & (profit > 0), profit - left * worth[None], 0.0)
     rows = []
     for amount, winning in zip(paid, there, strict=True):
         whole = pools.of_pools(winning, venue)

@@ -39,10 +39,12 @@ def _owners(state: State, market: Market, venue: Venue):
             continue
         due = jnp.zeros_like(state.debt).at[owner].set(state.debt[pool])
         left = jnp.maximum(venue.pools.owner_pays[pool] - state.owner_paid[pool], 0.0)
+        beyond = due > left  # what no capital of the owner pays
         due = jnp.minimum(due, left)
         payment, need = pools.pay(due, state, venue)
-        needs, paid = jnp.maximum(needs, need), payment[owner]
         exits = jnp.maximum(exits, jnp.where(due > 0, need - gains, 0.0))
+        need = jnp.where(beyond, jnp.inf, need)
+        needs, paid = jnp.maximum(needs, need), payment[owner]
         state = dataclasses.replace(
             state,
             pool_cash=state.pool_cash.at[owner].set(state.pool_cash[owner] - paid),

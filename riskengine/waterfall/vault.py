@@ -105,7 +105,7 @@ def _within_inventory(offered, state: State, market: Market, venue: Venue):
         ledger.tree((jnp.abs(size) * market.mark[None]).T)
         for size in (state.pool_size, state.pool_size + incoming)
     )
-    grows = then > now
+    grows = (then > now) & jnp.isfinite(cap)
     need = jnp.where(grows, then / cap - pools.inflow(state), 0.0)
     empty, full = jnp.where(grows, now, 0.0), jnp.where(grows, then, 1.0)
     room = formulas.inventory_room(cap, pools.balance(state, venue), empty, full)

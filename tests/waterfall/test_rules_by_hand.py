@@ -159,15 +159,13 @@ def test_withdrawals_lose_the_debts_share_of_all_claims(withdrawn):
 
 
 # A pool of 1,000 USD backs each side with 500. At 1.6 the long of 1,000 has gained 600, more than half of
-# 500. It is cut until its profit is 30 % of half of what the pool then has: c = (600 − 150)/(1 − 0.15).
+# 500. It is cut until its profit is 30 % of 500: 450 are paid out, for three quarters of the position.
 
 
 def test_the_profit_of_a_side_is_cut_to_its_share_of_the_pool():
     rules = dict(stages=("profit_cap",), profit_cap=0.5, profit_left=0.3, capital=1000.0)
     engines, (long, _) = after([(1e4, 0, 1000, 1), (1e4, 0, -1000, 1)], ["1.6"], **rules)
-    paid = F(600 - 150) / (1 - F(15, 100))
-    left = 1000 * (1 - paid / 600)
-    assert (600 - paid) == F(15, 100) * (1000 - paid)
+    paid, left = F(450), F(250)
     for engine in engines:
         assert engine["size"][long] == pytest.approx(float(left), rel=1e-12)
         assert engine["cash"][long] == pytest.approx(float(1e4 + paid), abs=1e-9)
