@@ -62,6 +62,8 @@ def liquidation_orders(entering, state, market, book, venue):
             if venue.limit != "none" and not bankrupt:
                 order.limit_price = limit_price(order, standing, state, market, venue)
                 order.limit = clearing.tolerance(order, state, market)
+                if venue.limit == "fillable" and math.isfinite(order.limit):
+                    order.limit = round(order.limit / SAME_LIMIT) * SAME_LIMIT
             if order.quantity > 0 and not bypassed(m, state, venue):
                 orders.append(order)
     return orders
@@ -107,6 +109,7 @@ def ramp(account, state, venue):
     return min(venue.ramp_start + max(state.since[account], 0) / venue.ramp, 1)
 
 
+SAME_LIMIT = 1e-9  # distances so near are one: bankrupt accounts' limits differ by rounding alone
 INSIDE = 1 - 1e-6  # of a tier's ceiling: what is left lies inside the tier
 
 

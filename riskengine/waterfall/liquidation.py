@@ -154,6 +154,9 @@ SIZING = {
     "tiers": _tiers,
     "clips": _clips,
 }
+SAME_LIMIT = (
+    1e-9  # distances so near are one: those of all bankrupt accounts differ by rounding alone
+)
 INSIDE = 1.0 - 1e-6  # of a tier's ceiling: what is left lies inside the tier, not on its edge
 STEP_ROUNDING = 1e-9  # of a multiple: a share that is one already is not rounded up to the next
 
@@ -193,7 +196,10 @@ def _orders(
     now = price.distance(state.eaten, market.depth, market.order_book)
     room = price.distance_to(at, ledger.share(price.mid(state, market), book), long, market)
     free = ledger.per_position(bankrupt, book)
-    tolerance = jnp.where(free, jnp.inf, ledger.share_side(now, long, book) + room)
+    reach = ledger.share_side(now, long, book) + room
+    if venue.liquidation.limit == "fillable":
+        reach = jnp.round(reach / SAME_LIMIT) * SAME_LIMIT
+    tolerance = jnp.where(free, jnp.inf, reach)
     furthest = market.order_book.distance_max.astype(at.dtype)
     return Orders(quantity=quantity, long=long, tolerance=jnp.minimum(tolerance, furthest))
 
