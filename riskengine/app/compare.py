@@ -71,7 +71,7 @@ def venues(jobs: Sequence[Job], found: Sequence[Outcome]) -> list[Venue]:
     seen = []
     for number, group in itertools.groupby(range(len(jobs)), key=lambda n: jobs[n].of):
         mine = list(group)
-        read = [_read(found[n].folder) for n in mine]
+        read = [_read(found[n].folder, jobs[n].config.simulation.fund_paths) for n in mine]
         seen.append(_venue([jobs[n] for n in mine], [found[n].folder for n in mine], read))
         assert jobs[mine[0]].of == number
     return sorted(seen, key=lambda venue: venue.title.lower())
@@ -81,9 +81,11 @@ def _venue(jobs: list[Job], folders: list[Path], read: list[dict[str, Any]]) -> 
     ranges = {}
     for name in QUANTITIES:
         each = [one["numbers"].get(name) for one in read]
-        known = [x["value"] for x in each if x and x["value"] is not None]
+        values = [x["value"] if x else None for x in each]
+        known = [value for value in values if value is not None]
         base = each[0] or dict.fromkeys(("value", "low", "high"))
-        least, most = (min(known), max(known)) if known else (None, None)
+        whole = len(known) == len(values)  # where one value is not known, neither is the range
+        least, most = (min(known), max(known)) if whole else (None, None)
         ranges[name] = Range(base["value"], base["low"], base["high"], least, most)
     config = jobs[0].config.venue
     return Venue(
@@ -101,20 +103,24 @@ def _venue(jobs: list[Job], folders: list[Path], read: list[dict[str, Any]]) -> 
 def _moved_most(jobs: list[Job], read: list[dict[str, Any]]) -> tuple[str, float] | None:
     name = "adl_probability"
     base = read[0]["numbers"][name]["value"]
-    moves = [
-        (job.change, one["numbers"][name]["value"] - base)
-        for job, one in zip(jobs[1:], read[1:], strict=True)
+    values = [
+        (job.change, one["numbers"][name]["value"]) for job, one in zip(jobs, read, strict=True)
     ]
-    return max(moves, key=lambda move: abs(move[1]), default=None)
+    moves = [(change, x - base) for change, x in values[1:] if x is not None and base is not None]
+    largest = max(moves, key=lambda move: abs(move[1]), default=("", 0.0))
+    return largest if largest[1] else None
 
 
-def _read(folder: Path) -> dict[str, Any]:
-    """Numbers of a run as shares of open interest, and what happened on every path."""
+def _read(folder: Path, count: int) -> dict[str, Any]:
+    """Numbers of a run as shares of open interest, and what happened on the paths that ran at the fund.
+
+    Those are the first ones: of later paths only such are known at the fund as nothing happened on.
+    """
     said = json.loads((folder / "estimates.json").read_text(encoding="utf-8"))
     interest = said["run"]["open_interest_usd"]
     numbers = {e["name"]: e for e in said["estimates"]}
     paths = parquet.read(folder / "paths.parquet")
-    known = paths["at_fund"].astype(bool)
+    known = np.arange(len(paths["path"])) < count
 
     def mean(name: str) -> float:
         return float(np.mean(paths[name][known])) / interest
@@ -129,7 +135,7 @@ def _read(folder: Path) -> dict[str, Any]:
         "social": mean("social_loss"),
         "nobody": mean("unfunded"),
     }
-    kept = {name: paths[name] for name in ("path", "book", *PROBABILITIES.values())}
+    kept = {name: paths[name][known] for name in ("path", "book", *PROBABILITIES.values())}
     fund = float(said["run"]["fund_usd"])
     return {"numbers": numbers, "payers": payers, "paths": kept, "fund": fund}
 
@@ -150,7 +156,7 @@ def lower(one: Venue, other: Venue, name: str) -> bool:
 
 def surely_negative(one: Venue, other: Venue, name: str) -> bool:
     """The paired difference's interval, with books as clusters, lies below zero."""
-    if not np.array_equal(one.paths["path"], other.paths["path"]):
+    if any(not np.array_equal(one.paths[n], other.paths[n]) for n in ("path", "book")):
         return False
     apart = one.paths[name].astype(float) - other.paths[name].astype(float)
     books = np.unique(one.paths["book"])
@@ -218,7 +224,8 @@ def _published(venue: Venue) -> str:
 HEAD = ("venue", *QUANTITIES.values(), "published")
 NOTE = (
     "(95 % interval of the simulation, books included) [range over the other plausible values of what the "
-    "preset assumes]; ADL losses: mean per crash as a share of open interest, negative: winners gain"
+    "preset assumes, each alone]; ADL losses: mean per crash as a share of open interest, negative: "
+    "winners gain"
 )
 
 

@@ -8,6 +8,7 @@ from riskengine.app.config import VenueConfig
 from riskengine.app.overrides import CONF
 
 TABLES = ("margin.tables", "margin.markets", "margin.premium_pct")  # each one setting
+WEAKER = ("published", "observed", "assumption")  # each weaker than those before it
 ABOUT = ("name", "title", "evidence", "ranges", "dt_max_s")  # not rules of the venue
 
 
@@ -74,11 +75,14 @@ def settings(values: dict[str, Any], above: str = "") -> Iterator[str]:
 
 
 def _kind(setting: str, venue: VenueConfig) -> str:
-    """The evidence whose field is nearest to the setting; what nothing is said about is assumed."""
+    """The evidence whose field is nearest to the setting, the weakest of several.
+
+    What nothing is said about is assumed.
+    """
     said = [
-        (len(field), entry.kind)
+        (min(len(field), len(setting)), WEAKER.index(entry.kind), entry.kind)
         for entry in venue.evidence
         for field in entry.fields
         if setting == field or setting.startswith(f"{field}.") or field.startswith(f"{setting}.")
     ]
-    return max(said)[1] if said else "assumption"
+    return max(said)[2] if said else "assumption"

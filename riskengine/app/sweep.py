@@ -1,5 +1,6 @@
 """Many configurations, one after the other in this process or on a hydra launcher."""
 
+import dataclasses
 import shlex
 import sys
 from collections.abc import Sequence
@@ -46,8 +47,19 @@ def run(jobs: Sequence[list[str]], configs: Sequence[Config], overrides: Sequenc
     screen.say(f"the sweep as a table: {_written(varied, found)}")
     varies = any(job.change for job in asked)
     if varies or len({config.venue.name for config in configs}) > 1:
-        _compare(asked, found, screen)
+        if _alike(asked):
+            _compare(asked, found, screen)
+        else:
+            screen.note("venues are put side by side only where nothing else differs between jobs")
     return 0
+
+
+def _alike(asked: Sequence[Job]) -> bool:
+    """Whether jobs differ by their venues alone, each of them once."""
+    own = [job for job in asked if not job.change]
+    shared = [dataclasses.replace(job.config, venue=own[0].config.venue) for job in own]
+    names = [job.config.venue.name for job in own]
+    return all(config == shared[0] for config in shared) and len(set(names)) == len(names)
 
 
 def _compare(asked: Sequence[Job], found: Sequence[Outcome], screen: Screen) -> None:

@@ -113,7 +113,15 @@ def together(config: VenueConfig) -> None:
             raise InputError(f"{where}.release_pct", must, pool.release_pct)
         if pool.owner and config.pools[pool.owner].per_market:
             raise InputError(f"{where}.owner", "must be a single pool, not per_market", pool.owner)
+    owners = [name for name, pool in config.pools.items() if pool.owner]
+    takes = config.takeover.gap_pct is not None
     needs = (
+        ("venue.takeover.gap_pct", config.takeover.gap_pct, takes, "the stage takeover",
+         "takeover" in stages),
+        ("venue.adl.waits", True, adl.waits, "liquidation.cooldown_s", config.liquidation.cooldown_s > 0),
+        (f"venue.pools.{owners[0] if owners else ''}.owner", "set", bool(owners), "the stage social",
+         "social" in stages),
+        ("venue.adl.bypass", True, adl.bypass, "the trigger drawdown", "drawdown" in config.triggers),
         ("venue.triggers", "drawdown", "drawdown" in config.triggers, "adl", "adl" in stages),
         ("venue.adl.pool_price", "threshold", adl.pool_price == "threshold", "the trigger drawdown",
          "drawdown" in config.triggers),

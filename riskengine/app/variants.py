@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from riskengine.app import configure, evidence, validate
+from riskengine.app import configure, evidence, overrides, validate
 from riskengine.app.config import Config
+from riskengine.app.schema import EXPERIMENT
 from riskengine.errors import InputError, printable
 
 
@@ -34,23 +35,43 @@ def expanded(jobs: Sequence[list[str]], configs: Sequence[Config]) -> list[Job]:
 def _others(job: list[str], config: Config, number: int) -> list[Job]:
     """One job for every other value of a key that still has the preset's: what was set stays so."""
     found, own = [], evidence.preset(config.venue.name)
-    now = dataclasses.asdict(config.venue)
+    now, given = dataclasses.asdict(config.venue), _set_here(job)
+    if config.venue.fund_usd is not None:
+        given.append("fund_pct")
     for key, values in config.venue.ranges.items():
+        if any(key == g or key.startswith(f"{g}.") or g.startswith(f"{key}.") for g in given):
+            continue
         if not _same(_at(now, key), _at(own, key)):
             continue
         if not isinstance(values, list) or not values:
             raise InputError(f"venue.ranges.{key}", "must be a list of other values", values)
         for value in values:
             change = f"{key}={_written(value)}"
-            overrides = [*job, f"venue.{change}"]
+            asked = [*job, f"venue.{change}"]
             try:
-                varied = configure.load(overrides)
+                varied = configure.load(asked)
                 validate.check(varied)
             except InputError as error:
                 raise InputError(
                     f"venue.ranges.{key}", f"holds {printable(value)}: {error}"
                 ) from None
-            found.append(Job(overrides, varied, number, change))
+            found.append(Job(asked, varied, number, change))
+    return found
+
+
+def _set_here(job: list[str]) -> list[str]:
+    """Keys of the venue that the command line or its experiment sets."""
+    import yaml
+
+    found = []
+    for override in job:
+        name, _, value = override.lstrip("+~").partition("=")
+        if name.startswith("venue."):
+            found.append(name.removeprefix("venue."))
+        if name == EXPERIMENT:
+            file = overrides.CONF / EXPERIMENT / f"{value}.yaml"
+            said = yaml.safe_load(file.read_text(encoding="utf-8")).get("venue") or {}
+            found += list(evidence.settings(said))
     return found
 
 
