@@ -49,7 +49,8 @@ def answer(study: Study, config: Config) -> Answers:
     at_fund = Sample(study.fund.book, config.simulation.confidence, random_books)
     estimates = probabilities(study, sample, at_fund)
     lost, horizon = losses(study.fund, at_fund, study.capital), float(question.simulation.dt.sum())
-    estimates += [_at_the_end(e, horizon) for e in lost] + accounts(study, at_fund)
+    estimates += [_at_the_end(e, horizon) for e in lost]
+    estimates += outside(study, at_fund) + accounts(study, at_fund)
     estimates += needs(study, sample) + crashes.sizes(study, config, sample)
     stressed = stress.stressed(study, config.simulation.confidence)
     found = None
@@ -160,7 +161,7 @@ def losses(results: Results, sample: Sample, capital: float) -> list[Estimate]:
     deleveraged = results["deleveraged_long"] + results["deleveraged_short"]
     found.append(estimators.mean("deleveraged", deleveraged, sample, "USD", where=hit))
     found.append(estimators.mean("naked_delta", results["naked_delta"], sample, "USD", where=hit))
-    names = ("bad_debt", "fund_draw", "social_loss", "unfunded", "vault_profit", "owner_profit")
+    names = ("bad_debt", "fund_draw", "social_loss", "unfunded", "vault_profit")
     spent = np.maximum(results["vault_profit"], -capital)
     found.append(estimators.mean("fund_profit", spent, sample, "USD"))
     for name in names:
@@ -168,6 +169,15 @@ def losses(results: Results, sample: Sample, capital: float) -> list[Estimate]:
     for name in ("liquidated_long", "liquidated_short", "takeover"):
         found.append(estimators.mean(name, results[name], sample, "USD"))
     return found
+
+
+def outside(study: Study, sample: Sample) -> list[Estimate]:
+    """What those gain whose capital is not part of F, where a venue has them."""
+    has = {
+        "owner_profit": study_.owners(study.question),
+        "provider_profit": study_.providers(study.question),
+    }
+    return [estimators.mean(n, study.fund[n], sample, "USD") for n, who in has.items() if who]
 
 
 def _at_the_end(e: Estimate, horizon: float) -> Estimate:

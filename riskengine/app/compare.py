@@ -18,8 +18,8 @@ from riskengine.app.variants import Job
 
 PROBABILITIES = {"adl_probability": "intervened", "depletion_probability": "depleted"}
 PAYERS = {
-    "fund": "the fund", "owners": "its owners", "winners": "deleveraged winners",
-    "social": "shared by others", "nobody": "nobody",
+    "fund": "the fund", "owners": "its owners", "providers": "outside providers",
+    "winners": "deleveraged winners", "social": "shared by others", "nobody": "nobody",
 }  # fmt: skip
 LOSSES = {
     "adl_loss_mark": "against the mark", "adl_loss_index": "against the index",
@@ -131,6 +131,7 @@ def _read(folder: Path, count: int) -> dict[str, Any]:
     payers = {
         "fund": float(np.mean(lost)) / interest,
         "owners": -mean("owner_profit"),
+        "providers": -mean("provider_profit"),
         "winners": mean("adl_loss_mark"),
         "social": mean("social_loss"),
         "nobody": mean("unfunded"),

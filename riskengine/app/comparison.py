@@ -14,6 +14,7 @@ ROW = 26  # pixels of a venue
 COLOURS = {
     "fund": "#0072B2",
     "owners": "#56B4E9",
+    "providers": "#009E73",
     "winners": "#D55E00",
     "social": "#B07D00",
     "nobody": "#1a1a1a",

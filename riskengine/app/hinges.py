@@ -49,7 +49,11 @@ def _capital(found: Study) -> str:
         f", then its {name} {percent(has / interest)} ({usd(has)})"
         for name, has in study.owners(found.question).items()
     )
-    return f"Capital: the fund has {sentence.capital(found)}{behind}."
+    beside = "".join(
+        f"; outside capital that takes accounts over: {name} {percent(has / interest)} ({usd(has)})"
+        for name, has in study.providers(found.question).items()
+    )
+    return f"Capital: the fund has {sentence.capital(found)}{behind}{beside}."
 
 
 def _sizes(config: Config, found: Study, names: dict[str, Estimate]) -> list[str]:

@@ -183,12 +183,13 @@ def who_pays(answered: Answers) -> Figure:
     for words, name, sign in (
         ("first-loss capital", "fund_profit", -1.0),
         ("owner of the vault", "owner_profit", -1.0),
+        ("outside providers", "provider_profit", -1.0),
         ("winners, by ADL at the mark", "adl_loss_mark_per_crash", 1.0),
         ("winners, by socialized loss", "social_loss", 1.0),
         ("nobody", "unfunded", 1.0),
     ):
         e = names.get(name)
-        if e is None or e.value is None or (name == "owner_profit" and not e.value):
+        if e is None or e.value is None:
             continue
         ends = [None if x is None else 1e-6 * sign * x for x in (e.low, e.high)]
         low, high = ends if sign > 0 else ends[::-1]

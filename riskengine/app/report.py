@@ -206,13 +206,14 @@ def who_pays(found: Study, names: dict[str, Estimate]) -> str:
     parts = (
         ("the first-loss capital", "fund_profit", -1.0, ""),
         (f"its {behind}", "owner_profit", -1.0, ""),
+        ("outside providers", "provider_profit", -1.0, ""),
         ("winners", "adl_loss_mark_per_crash", 1.0, " by ADL, at the mark"),
         ("winners", "social_loss", 1.0, " by socialized loss"), ("nobody", "unfunded", 1.0, ""),
     )  # fmt: skip
     said = [
         f"{who} {'gain ' if sign * e.value < 0 else ''}{usd(abs(e.value))}{how}"
         for who, name, sign, how in parts
-        if (e := names.get(name)) and e.value and (name != "owner_profit" or behind)
+        if (e := names.get(name)) and e.value
     ]
     return f"Who pays, mean per crash: {', '.join(said)}." if said else ""
 

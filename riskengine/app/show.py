@@ -166,6 +166,7 @@ SHOWN = {
     "unfunded": "unfunded loss",
     "fund_profit": "profit of first-loss capital",
     "owner_profit": "profit of owner",
+    "provider_profit": "profit of outside providers",
     "excess_draw": "need beyond the fund",
     "leftover": "loss in inventory left",
 }

@@ -19,6 +19,7 @@ from riskengine.montecarlo.simulate import (
     simulate,
     stopped,
 )
+from riskengine.specs import venue as venues
 from riskengine.specs.book import traded
 from riskengine.specs.scenario import Replay
 from riskengine.specs.venue import Venue
@@ -107,10 +108,20 @@ def may_bind_early(venue: Venue) -> bool:
 
 
 def owners(question: Question) -> dict[str, float]:
-    """Pools that stand behind others with capital of their own, outside F, and what they have."""
+    """Pools that stand behind others with capital outside F, and what they have."""
+    return _with_capital(question, np.asarray(venues.owners(question.venue)))
+
+
+def providers(question: Question) -> dict[str, float]:
+    """Pools that take over with capital outside F and stand behind nobody, and what they have."""
+    venue = question.venue
+    return _with_capital(question, ~np.asarray(venues.owners(venue) | (venue.pools.share > 0)))
+
+
+def _with_capital(question: Question, chosen: np.ndarray) -> dict[str, float]:
     pools = question.venue.pools
-    named = zip(pools.names, np.asarray(pools.fixed), np.asarray(pools.share), strict=True)
-    return {name: float(fixed) for name, fixed, share in named if share == 0 and fixed > 0}
+    each = zip(pools.names, np.asarray(pools.fixed), chosen, strict=True)
+    return {name: float(fixed) for name, fixed, one in each if one and fixed > 0}
 
 
 def few(question: Question, results: Results, count: int) -> np.ndarray:

@@ -56,6 +56,7 @@ GROUPS: dict[str, dict[str, str]] = {
         "fund_profit": "Profit of the first-loss capital, at most all of it lost",
         "vault_profit": "Profit of fund and vault, with what they owe and lack",
         "owner_profit": "Profit of the owner behind the vault, outside F",
+        "provider_profit": "Profit of outside providers that take over, outside F",
         "adl_loss_mark_per_crash": "Winners' loss by ADL, at the mark",
         "adl_loss_horizon_per_crash": "Winners' loss by ADL, at the mark at the end",
         "social_loss": "Paid by winners through socialized loss",

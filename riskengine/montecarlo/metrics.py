@@ -6,7 +6,7 @@ from jaxtyping import Array, Bool, Float, Int
 from riskengine.montecarlo import trace as traces
 from riskengine.montecarlo.trace import Trace
 from riskengine.specs.book import Book
-from riskengine.specs.venue import Venue, pool_capital
+from riskengine.specs.venue import Venue, owners, pool_capital
 from riskengine.types import pytree
 from riskengine.waterfall import ledger, pools
 from riskengine.waterfall.state import Flows, Market, State, combined
@@ -42,6 +42,7 @@ class PathMetrics:
     net_inflow: Float[Array, ""]
     vault_profit: Float[Array, ""]
     owner_profit: Float[Array, ""]
+    provider_profit: Float[Array, ""]
     vault_worst: Float[Array, ""]
     drawdown: Float[Array, ""]
     liquidated_long: Float[Array, ""]
@@ -105,7 +106,7 @@ def finish(
     exit_gain = pools.exit_gain(state, market)
     left = pools.inflow(state) + exit_gain
     assert book.totals is not None, "the book is not attached to a venue"
-    first_loss = venue.pools.share > 0
+    first_loss, owner = venue.pools.share > 0, owners(venue)
     lost = ledger.tree(moved.deleveraged)
     equity, profit = ledger.total(record.adl_equity), ledger.total(record.adl_profit)
     size_value = ledger.tree(state.unfunded_size * (market.mark - 1.0))
@@ -129,7 +130,8 @@ def finish(
         intervention_time=intervention_time,
         net_inflow=ledger.tree(jnp.where(first_loss, pools.inflow(state), 0.0)),
         vault_profit=ledger.tree(jnp.where(first_loss, left, 0.0)),
-        owner_profit=ledger.tree(jnp.where(first_loss, 0.0, left)),
+        owner_profit=ledger.tree(jnp.where(owner, left, 0.0)),
+        provider_profit=ledger.tree(jnp.where(first_loss | owner, 0.0, left)),
         vault_worst=-moved.worst_loss,
         drawdown=moved.drawdown,
         liquidated_long=moved.liquidated[0],

@@ -135,6 +135,13 @@ class Venue:
     social: str = static()  # none | winners | positions | balances
 
 
+def owners(venue: Venue) -> Bool[Array, " pools"]:
+    """Pools with capital outside F that another pool passes what it still owes to."""
+    pools = venue.pools
+    named = jnp.asarray([pool in pools.owner for pool in range(len(pools.names))])
+    return named & (pools.share == 0)
+
+
 def pool_capital(venue: Venue) -> Float[Array, " pools"]:
     """USD that each pool starts with: its share of F, or its own fixed capital."""
     pools = venue.pools

@@ -637,3 +637,19 @@ def test_the_example_runs(capsys):
     exec(compile(changed, "first_study.py", "exec"), {"__name__": "__main__"})
     said = capsys.readouterr().out
     assert "In a simulated crash" in said and "Binance's rules need" in said and "unfunded" in said
+
+
+@pytest.mark.parametrize(
+    ("venue", "owners", "providers"),
+    [
+        ("hyperliquid", ["parent"], []),
+        ("deribit", [], ["providers"]),
+        ("drift_v2", [], [f"tier_a {coin}" for coin in ("BTC", "ETH", "SOL")] + ["tier_b XRP"]),
+        ("binance", [], []),
+    ],
+)
+def test_an_owner_stands_behind_a_pool_and_a_provider_takes_over(venue, owners, providers):
+    asked = riskengine.question(*FEW, f"venue={venue}")
+    built = build.build(asked.config)
+    assert list(study.owners(built)) == owners
+    assert list(study.providers(built)) == providers
