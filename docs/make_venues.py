@@ -59,11 +59,7 @@ def _overview(venues: dict[str, VenueConfig]) -> str:
     rows = []
     for name, venue in venues.items():
         found = evidence.grade(venue)
-        shares = (
-            [f"{100 * found.share(k):.0f} %" for k in ("published", "observed", "assumption")]
-            if found
-            else []
-        )
+        shares = [f"{100 * found.share(k):.0f} %" for k in evidence.KINDS] if found else []
         triggers = ", ".join(venue.triggers) or "–"
         rows.append(
             [f"[{name}](../conf/venue/{name}.yaml)", " → ".join(venue.stages), triggers, *shares]

@@ -185,7 +185,7 @@ def columns(found: Sequence[Venue]) -> dict[str, np.ndarray]:
     """The comparison as a table of numbers."""
     table: dict[str, list[Any]] = {"venue": [v.config.name for v in found]}
     table["run"] = [str(v.folder) for v in found]
-    for kind in ("published", "observed", "assumption"):
+    for kind in evidence.KINDS:
         table[f"settings_{kind}"] = [v.grade.share(kind) if v.grade else np.nan for v in found]
     for name in QUANTITIES:
         for part in ("value", "low", "high", "least", "most"):

@@ -8,7 +8,7 @@ from riskengine.app.config import VenueConfig
 from riskengine.app.overrides import CONF
 
 TABLES = ("margin.tables", "margin.markets", "margin.premium_pct")  # each one setting
-WEAKER = ("published", "observed", "assumption")  # each weaker than those before it
+KINDS = ("published", "observed", "assumption")  # each weaker than those before it
 ABOUT = ("name", "title", "evidence", "ranges", "dt_max_s")  # not rules of the venue
 
 
@@ -44,8 +44,8 @@ def grade(venue: VenueConfig) -> Grade | None:
     """The grade of the preset that the venue began as; None where there is no such file."""
     if not (CONF / "venue" / f"{venue.name}.yaml").is_file():
         return None
-    kinds = [_kind(setting, venue) for setting in settings(preset(venue.name))]
-    return Grade(kinds.count("published"), kinds.count("observed"), kinds.count("assumption"))
+    found = [_kind(setting, venue) for setting in settings(preset(venue.name))]
+    return Grade(**{kind: found.count(kind) for kind in KINDS})
 
 
 def preset(name: str) -> dict[str, Any]:
@@ -80,7 +80,7 @@ def _kind(setting: str, venue: VenueConfig) -> str:
     What nothing is said about is assumed.
     """
     said = [
-        (min(len(field), len(setting)), WEAKER.index(entry.kind), entry.kind)
+        (min(len(field), len(setting)), KINDS.index(entry.kind), entry.kind)
         for entry in venue.evidence
         for field in entry.fields
         if setting == field or setting.startswith(f"{field}.") or field.startswith(f"{setting}.")

@@ -7,7 +7,7 @@ import pytest
 import yaml
 from shared_data import PROJECT, module
 
-from riskengine.app import build, configure, schema, validate
+from riskengine.app import build, configure, evidence, schema, validate
 from riskengine.app.config import Config
 from riskengine.app.overrides import CONF, GROUPS, options
 
@@ -70,18 +70,6 @@ def test_every_venue_builds(name):
     assert float(venue.pools.share.sum()) == pytest.approx(1.0)
 
 
-def preset(name: str) -> dict:
-    """What a venue's file sets, with the file that it builds on."""
-    own = yaml.safe_load((CONF / "venue" / f"{name}.yaml").read_text(encoding="utf-8"))
-    merged: dict = {}
-    for parent in own.pop("defaults", []):
-        merged |= preset(parent) if parent != "_self_" else {}
-    for key, value in own.items():
-        both = isinstance(value, dict) and isinstance(merged.get(key), dict)
-        merged[key] = merged[key] | value if both else value
-    return merged
-
-
 def leaves(value, path: str = "") -> list[str]:
     if isinstance(value, dict):
         return [leaf for k, v in value.items() for leaf in leaves(v, f"{path}.{k}".strip("."))]
@@ -91,7 +79,9 @@ def leaves(value, path: str = "") -> list[str]:
 @pytest.mark.parametrize("name", VENUES)
 def test_every_value_of_a_venue_has_evidence(name):
     told = [field for entry in loaded(f"venue={name}").venue.evidence for field in entry.fields]
-    values = {k: v for k, v in preset(name).items() if k not in ("name", "title", "evidence")}
+    values = {
+        k: v for k, v in evidence.preset(name).items() if k not in ("name", "title", "evidence")
+    }
     bare = [
         leaf
         for leaf in leaves(values)
