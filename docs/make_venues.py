@@ -7,7 +7,7 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-from riskengine.app import configure, evidence, rulebook
+from riskengine.app import configure, evidence, rulebook, schema
 from riskengine.app.config import VenueConfig
 from riskengine.app.overrides import options
 
@@ -85,7 +85,7 @@ def _option(venue: VenueConfig, stage: str, key: str) -> str:
     if stage in ("book", "takeover", "adl", "social") and stage not in venue.stages:
         if not (stage == "adl" and "profit_cap" in venue.stages and key == "adl.ranking"):
             return "–"
-    value = rulebook.value(venue, key)
+    value = schema.at(venue, key)
     if value is False or value == "none":
         return "–"
     return "yes" if value is True else f"`{value}`"
@@ -108,7 +108,7 @@ def _numbers(venues: dict[str, VenueConfig]) -> str:
         for key in NUMBERS:
             stage = stages.get(key.partition(".")[0])
             there = stage is None or stage in venue.stages
-            cells.append(f"{rulebook.value(venue, key):.4g}" if there else "–")
+            cells.append(f"{schema.at(venue, key):.4g}" if there else "–")
         rows.append([name, *cells, ", ".join(f"{n} ({_pool(p)})" for n, p in venue.pools.items())])
     return _rows("Numbers", ["venue", *NUMBERS.values(), "pools"], rows)
 
@@ -142,9 +142,7 @@ def _ranges(venues: dict[str, VenueConfig]) -> str:
 
 
 def _now(venue: VenueConfig, key: str) -> Any:
-    found: Any = dataclasses.asdict(venue)
-    for part in key.split("."):
-        found = found[part]
+    found = schema.at(dataclasses.asdict(venue), key)
     return "null" if found is None else found
 
 

@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
+from riskengine.app import schema
 from riskengine.app.config_venue import STAGES, VenueConfig
 
 OPTIONS: dict[str, tuple[str, ...]] = {
@@ -21,14 +22,6 @@ OPTIONS: dict[str, tuple[str, ...]] = {
     "social": ("social",),
 }  # fmt: skip
 PART_OF = {"unwind": "takeover", "fund": "social"}  # stages without options of their own
-
-
-def value(venue: VenueConfig, key: str) -> Any:
-    """What a venue has under a key."""
-    found: Any = venue
-    for part in key.split("."):
-        found = getattr(found, part)
-    return found
 
 
 def meaning(key: str, name: Any) -> str:
@@ -55,7 +48,7 @@ def sentences(venue: VenueConfig) -> list[tuple[str, str]]:
 
 
 def _said(venue: VenueConfig, keys: tuple[str, ...]) -> str:
-    each = (meaning(key, value(venue, key)) for key in keys)
+    each = (meaning(key, schema.at(venue, key)) for key in keys)
     return "; ".join(
         text for text in each if text and not text.endswith((": not at all", ": no limit"))
     )
@@ -64,7 +57,7 @@ def _said(venue: VenueConfig, keys: tuple[str, ...]) -> str:
 def differences(one: VenueConfig, other: VenueConfig) -> list[str]:
     """Keys of rules in which two venues differ, stages first."""
     keys = [key for group in OPTIONS.values() for key in group]
-    apart = [key for key in keys if value(one, key) != value(other, key)]
+    apart = [key for key in keys if schema.at(one, key) != schema.at(other, key)]
     same_order = [s for s in one.stages if s != "unwind"] == [
         s for s in other.stages if s != "unwind"
     ]

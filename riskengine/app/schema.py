@@ -49,6 +49,14 @@ def find(name: str) -> Key | None:
     return found
 
 
+def at(values: Any, name: str) -> Any:
+    """What lies under a name in records and tables; nothing where it leads nowhere."""
+    for part in name.split("."):
+        values = vars(values) if dataclasses.is_dataclass(values) else values
+        values = values.get(part) if isinstance(values, dict) else None
+    return values
+
+
 EXPERIMENT = "experiment"  # a group of files that sets keys of others, and no key itself
 
 

@@ -6,9 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from riskengine.app import configure, evidence, overrides, validate
+from riskengine.app import configure, evidence, overrides, schema, validate
 from riskengine.app.config import Config
-from riskengine.app.schema import EXPERIMENT
 from riskengine.errors import InputError, printable
 
 
@@ -41,7 +40,7 @@ def _others(job: list[str], config: Config, number: int) -> list[Job]:
     for key, values in config.venue.ranges.items():
         if any(key == g or key.startswith(f"{g}.") or g.startswith(f"{key}.") for g in given):
             continue
-        if not _same(_at(now, key), _at(own, key)):
+        if not _same(schema.at(now, key), schema.at(own, key)):
             continue
         if not isinstance(values, list) or not values:
             raise InputError(f"venue.ranges.{key}", "must be a list of other values", values)
@@ -68,18 +67,11 @@ def _set_here(job: list[str]) -> list[str]:
         name, _, value = override.lstrip("+~").partition("=")
         if name.startswith("venue."):
             found.append(name.removeprefix("venue."))
-        if name == EXPERIMENT:
-            file = overrides.CONF / EXPERIMENT / f"{value}.yaml"
+        if name == schema.EXPERIMENT:
+            file = overrides.CONF / schema.EXPERIMENT / f"{value}.yaml"
             said = yaml.safe_load(file.read_text(encoding="utf-8")).get("venue") or {}
             found += list(evidence.settings(said))
     return found
-
-
-def _at(values: Any, key: str) -> Any:
-    """What lies under a dotted name in nested tables; nothing where it leads nowhere."""
-    for part in key.split("."):
-        values = values.get(part) if isinstance(values, dict) else None
-    return values
 
 
 def _same(now: Any, own: Any) -> bool:
