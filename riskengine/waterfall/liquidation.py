@@ -48,18 +48,21 @@ def reduce(state: State, market: Market, book: Book, venue: Venue) -> tuple[Stat
     if venue.liquidation.backing != "bankrupt":
         bankrupt = jnp.zeros_like(bankrupt)
 
+    own = margin.bankruptcy_price(state, market, accounts, book)
     fraction = _fractions(state, market, accounts, bankrupt, book, venue)
-    orders = _orders(state, market, accounts, inside, bankrupt, fraction, book, venue)
+    orders = _orders(state, market, accounts, own, inside, bankrupt, fraction, book, venue)
     whole_only = venue.liquidation.execution == "all_or_none"
     state, fills = orderbook.clear(orders, state, market, book, whole_only)
     at = ledger.share_side(fills.price, orders.long, book)
 
-    by_fund = _backed(state, market, accounts, orders, at, bankrupt, book, venue)
-    state, own, fees = _settle(state, market, accounts, orders, fills, at, by_fund, book, venue)
-    state, closed, loss, draw, need = _settle_backed(
-        state, market, accounts, orders, fills, at, by_fund, book, venue
+    by_fund = _backed(state, own, orders, at, bankrupt, book, venue)
+    state, filled, fees = _settle(
+        state, market, accounts, own, orders, fills, at, by_fund, book, venue
     )
-    sold = own + closed
+    state, closed, loss, draw, need = _settle_backed(
+        state, own, orders, fills, at, by_fund, book, venue
+    )
+    sold = filled + closed
     quantity = ledger.per_side(jnp.where(orders.long, sold, -sold), book)
     state = orderbook.take(state, quantity, fills.price, market, book, venue)
     state = _mark_accounts(state, sold, fraction, book, venue)
@@ -182,7 +185,7 @@ def ramped(part, state: State, book: Book, venue: Venue) -> Float[Array, " posit
 
 
 def _orders(
-    state, market, accounts, inside, bankrupt, fraction, book: Book, venue: Venue
+    state, market, accounts, own, inside, bankrupt, fraction, book: Book, venue: Venue
 ) -> Orders:
     """Orders of the accounts inside, each with the log distance that its limit tolerates."""
     sends = ledger.per_position(inside, book)
@@ -192,7 +195,7 @@ def _orders(
     long = state.size > 0
     if venue.liquidation.limit == "none":
         return Orders(quantity=quantity, long=long, tolerance=None)
-    at = LIMITS[venue.liquidation.limit](state, market, accounts, book, venue)
+    at = LIMITS[venue.liquidation.limit](state, market, accounts, own, book, venue)
     now = price.distance(state.eaten, market.depth, market.order_book)
     room = price.distance_to(at, ledger.share(price.mid(state, market), book), long, market)
     free = ledger.per_position(bankrupt, book)
@@ -209,12 +212,12 @@ def bypassed(state: State, venue: Venue) -> Float[Array, " markets"]:
     return pools.to_markets(state.pool_on, venue)
 
 
-def _bankruptcy(state, market, accounts, book, venue):
+def _bankruptcy(state, market, accounts, own, book, venue):
     """Not beyond what the position's share of equity can bear."""
-    return margin.bankruptcy_price(state, market, accounts, book)
+    return own
 
 
-def _fillable(state, market, accounts, book, venue):
+def _fillable(state, market, accounts, own, book, venue):
     """P − ABR · s · M_k / q: the further below margin, the more of it may be lost; ABR = 1 − e/M, 0 to 1."""
     holds, open_ = accounts.maintenance > 0, state.size != 0
     distress = formulas.distress(
@@ -233,7 +236,7 @@ def _fillable(state, market, accounts, book, venue):
     )
 
 
-def _mark(state, market, accounts, book, venue):
+def _mark(state, market, accounts, own, book, venue):
     """The mark less a part of it for a long, plus that for a short."""
     mark = ledger.share(market.mark, book)
     return mark - jnp.sign(state.size) * venue.liquidation.slack.astype(mark.dtype) * mark
@@ -242,16 +245,15 @@ def _mark(state, market, accounts, book, venue):
 LIMITS = {"bankruptcy": _bankruptcy, "fillable": _fillable, "mark": _mark}
 
 
-def _backed(state, market, accounts, orders: Orders, at, bankrupt, book, venue):
+def _backed(state, own, orders: Orders, at, bankrupt, book, venue):
     """Positions whose fills the fund settles at the bankruptcy price."""
     by_fund = ledger.per_position(bankrupt, book)
     if venue.liquidation.backing != "fills":
         return by_fund
-    own = margin.bankruptcy_price(state, market, accounts, book)
     return jnp.where(orders.long, at < own, at > own) & (state.size != 0)
 
 
-def _settle(state, market, accounts, orders: Orders, fills: Fills, at, by_fund, book, venue):
+def _settle(state, market, accounts, own, orders: Orders, fills: Fills, at, by_fund, book, venue):
     """Fills and fees of accounts that close their own positions."""
     rules = venue.liquidation
     filled = jnp.where(by_fund, 0.0, fills.filled)
@@ -265,7 +267,6 @@ def _settle(state, market, accounts, orders: Orders, fills: Fills, at, by_fund, 
         scale = jnp.minimum(afford / jnp.where(asked > 0, asked, 1.0), 1.0)
         fee = fee * ledger.per_position(scale, book)
     if rules.fee_cap == "surplus":
-        own = margin.bankruptcy_price(state, market, accounts, book)
         surplus = jnp.maximum(formulas.insurance_delta(signed, own, at), 0.0)
         fee = formulas.surplus_fee(surplus, filled * at, rate, jnp.minimum)
     paid = ledger.per_account(signed * (at - 1.0) - fee, book)
@@ -282,14 +283,13 @@ def _settle(state, market, accounts, orders: Orders, fills: Fills, at, by_fund, 
     return state, filled, charged
 
 
-def _settle_backed(state, market, accounts, orders, fills, at, by_fund, book, venue):
+def _settle_backed(state, own, orders, fills, at, by_fund, book, venue):
     """Fills that the fund pays for: at the bankruptcy price, as far as its balance goes."""
     nothing = jnp.zeros_like(state.debt)
     if venue.liquidation.backing == "none":
         return state, jnp.zeros_like(fills.filled), nothing, nothing, nothing
     filled = jnp.where(by_fund, fills.filled, 0.0)
     signed = jnp.where(orders.long, filled, -filled)
-    own = margin.bankruptcy_price(state, market, accounts, book)
     lost = formulas.insurance_delta(-signed, own, at)
     loss = pools.of_pools(ledger.per_market(lost, book), venue)
     paid, need = pools.pay(loss, state, venue)
