@@ -44,7 +44,7 @@ def positions(state, market, accounts, inside, book, venue) -> tuple[Side, Side]
     """All positions of accounts inside, and the fraction f of the inventory of pools in breach."""
     quantity = jnp.where(ledger.per_position(inside, book), state.size, 0.0)
     own = _account_price(state, market, accounts, book, venue)
-    pool_own = _pool_price(state, market, venue)
+    pool_own = POOL_PRICES[venue.adl.pool_price](state, market, venue)
     fraction = _pool_fraction(state, market, pool_own, venue)
     return (
         Side(accounts=quantity, pools=state.pool_size * fraction[:, None]),
@@ -70,36 +70,58 @@ def _off(quoted, size, venue: Venue):
     return formulas.price_off(quoted, jnp.sign(size), venue.adl.spread.astype(size.dtype))
 
 
-def _pool_price(state, market, venue) -> Float[Array, "pools markets"]:
-    """Price of a pool's inventory.
+def _quoted(market: Market, rule: str) -> Float[Array, " markets"]:
+    return {"mark": market.mark, "previous_mark": market.mark_before}[rule]
 
-    At bankruptcy its equity is split by maintenance margin, as that of an account; at the threshold
-    only what it has less than its drawdown rule leaves it: then it ends with exactly that.
-    """
-    rule = venue.adl.pool_price
-    if rule in ("previous_mark", "mark"):
-        quoted = jnp.broadcast_to(_quoted(market, rule), state.pool_size.shape)
-        return _off(quoted, state.pool_size, venue)
+
+def _pool_quoted(state, market, venue) -> Float[Array, "pools markets"]:
+    """The mark, or that of the step before, moved against the pool."""
+    quoted = _quoted(market, venue.adl.pool_price)
+    return _off(jnp.broadcast_to(quoted, state.pool_size.shape), state.pool_size, venue)
+
+
+def _cost(state, market, venue) -> Float[Array, "pools markets"]:
+    """What the pool paid, on average."""
     open_ = state.pool_size != 0
-    held = jnp.where(open_, state.pool_size, 1.0)
-    if rule == "cost":
-        return 1.0 + jnp.where(open_, state.pool_basis, 0.0) / held
-    equity = pool_equity(state, market, venue)
-    if rule == "threshold":
-        least = (1.0 - venue.pools.drawdown) * (pool_capital(venue) + state.pool_peak)
-        equity = jnp.minimum(equity - least, 0.0)
+    return 1.0 + jnp.where(open_, state.pool_basis, 0.0) / jnp.where(open_, state.pool_size, 1.0)
+
+
+def _bankruptcy(state, market, venue) -> Float[Array, "pools markets"]:
+    """Equity of the pool zero."""
+    return _split(pool_equity(state, market, venue), state, market, venue)
+
+
+def _threshold(state, market, venue) -> Float[Array, "pools markets"]:
+    """Only what it has less than its drawdown rule leaves it: then it ends with exactly that."""
+    least = (1.0 - venue.pools.drawdown) * (pool_capital(venue) + state.pool_peak)
+    lacking = jnp.minimum(pool_equity(state, market, venue) - least, 0.0)
+    return _split(lacking, state, market, venue)
+
+
+def _split(equity, state, market, venue) -> Float[Array, "pools markets"]:
+    """Where a pool loses this equity, split by maintenance margin as that of an account."""
+    open_ = state.pool_size != 0
     required = pools.requirement(state, market, venue)
     whole = ledger.tree(required.T)
     holds = whole > 0
     equity = jnp.where(holds & jnp.isfinite(equity), equity, 0.0)  # infinite: nobody is closed
     per_margin = equity / jnp.where(holds, whole, 1.0)
     return formulas.bankruptcy_price(
-        market.mark[None], held, jnp.where(open_, required, 0.0), per_margin[:, None]
+        market.mark[None],
+        jnp.where(open_, state.pool_size, 1.0),
+        jnp.where(open_, required, 0.0),
+        per_margin[:, None],
     )
 
 
-def _quoted(market: Market, rule: str) -> Float[Array, " markets"]:
-    return {"mark": market.mark, "previous_mark": market.mark_before}[rule]
+POOL_PRICES = {
+    "bankruptcy": _bankruptcy,
+    "cost": _cost,
+    "threshold": _threshold,
+    "previous_mark": _pool_quoted,
+    "mark": _pool_quoted,
+}
+END_BREACH = {"bankruptcy", "threshold"}
 
 
 def pool_equity(state, market, venue) -> Float[Array, " pools"]:
@@ -113,7 +135,7 @@ def _pool_fraction(state, market, at, venue) -> Float[Array, " pools"]:
     All of it where a drawdown rule holds, and at prices that themselves end the breach.
     """
     breach = in_breach(state, market, venue)
-    if venue.adl.pool_price in ("bankruptcy", "threshold"):
+    if venue.adl.pool_price in END_BREACH:
         return jnp.where(breach, 1.0, 0.0)
     required = ledger.tree(pools.requirement(state, market, venue).T)
     target = venue.pools.margin_multiple * required
