@@ -14,8 +14,8 @@ from riskengine.waterfall.state import Flows, Market, State, flows
 
 def takeover_needed(state: State, market: Market, book: Book, venue: Venue) -> Bool[Array, ""]:
     """Whether any account may enter the stage."""
-    highest = jnp.maximum(venue.takeover.below, 1.0) if venue.takeover.has_gap else None
-    below = venue.takeover.below if highest is None else highest
+    below = venue.takeover.below
+    below = jnp.maximum(below, 1.0) if venue.takeover.has_gap else below
     return state.weakest < liquidation.highest(below, venue)
 
 
