@@ -151,15 +151,13 @@ def pool_capital(venue: Venue) -> Float[Array, " pools"]:
     )
 
 
-def exceeds(need: Float[Array, "*sides pools"], venue: Venue) -> Bool[Array, "*sides pools"]:
+def exceeds(need: Float[Array, " pools"], venue: Venue) -> Bool[Array, " pools"]:
     """Whether pools need more than they have: a rule is broken exactly where this holds.
 
     Compared as it is recorded, need / share against F, so that not even rounding comes between a
     decision and the capital that is said to prevent it.
     """
     pools = venue.pools
-    share = jnp.broadcast_to(pools.share, need.shape)
-    fixed = jnp.broadcast_to(pools.fixed, need.shape)
-    first_loss = share > 0
-    shared = need / jnp.where(first_loss, share, 1.0) > venue.capital
-    return jnp.where(first_loss, shared, need > fixed)
+    first_loss = pools.share > 0
+    shared = need / jnp.where(first_loss, pools.share, 1.0) > venue.capital
+    return jnp.where(first_loss, shared, need > pools.fixed)

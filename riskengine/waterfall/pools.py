@@ -101,17 +101,21 @@ def margin_need(state: State, market: Market, venue: Venue) -> Float[Array, " po
     return jnp.where(holds, need, 0.0)
 
 
+def _fall(state: State, market: Market) -> Float[Array, " pools"]:
+    """DD: how far A + U has fallen from its peak."""
+    return state.pool_peak - equity_change(state, market)
+
+
 def drawdown_need(state: State, market: Market, venue: Venue) -> Float[Array, " pools"]:
-    """Capital with which no drawdown rule starts: DD / r − peak, DD the fall of A + U from its peak."""
-    fall = state.pool_peak - equity_change(state, market)
+    """Capital with which no drawdown rule starts: DD / r − peak."""
+    fall = _fall(state, market)
     return jnp.where(fall > 0, fall / venue.pools.drawdown - state.pool_peak, 0.0)
 
 
 def switch(state: State, market: Market, venue: Venue) -> State:
     """Drawdown rules start where their need exceeds the capital, and hold until the fall is smaller."""
     starts = exceeds(drawdown_need(state, market, venue), venue)
-    fall = state.pool_peak - equity_change(state, market)
-    ends = fall < venue.pools.release * (pool_capital(venue) + state.pool_peak)
+    ends = _fall(state, market) < venue.pools.release * (pool_capital(venue) + state.pool_peak)
     holds = starts | ((state.pool_on > 0) & ~ends)
     return dataclasses.replace(state, pool_on=holds.astype(state.pool_on.dtype))
 
@@ -143,12 +147,12 @@ def note(state: State, market: Market, venue: Venue) -> tuple[State, dict[str, A
     """Needs of every pool after a ledger entry (docs/model.md 5), and extremes of the capital."""
     inflows = inflow(state)
     gains = exit_gain(state, market)
+    change = equity_change(state, market)
     first_loss = venue.pools.share > 0
     paid_in = ledger.total(jnp.where(first_loss, inflows, 0.0))
-    worth = ledger.total(jnp.where(first_loss, equity_change(state, market), 0.0))
+    worth = ledger.total(jnp.where(first_loss, change, 0.0))
     peak = jnp.maximum(state.inflow_peak, paid_in)
     if "drawdown" in venue.pools.triggers:
-        change = equity_change(state, market)
         state = dataclasses.replace(state, pool_peak=jnp.maximum(state.pool_peak, change))
     moved = dict(
         need_cash=state.debt - inflows,

@@ -15,11 +15,15 @@ SIDE = 0.5  # of a pool's balance stands behind each side of its markets
 
 
 def need(state: State, market: Market, book: Book, venue: Venue) -> Float[Array, " pools"]:
-    """Capital with which no side is cut: Π / (½ φ) − A, Π the larger profit of a side of the pool."""
+    """Capital with which no side is cut: that of the side with the larger profit."""
     largest = jnp.max(_profit_of_sides(state, market, book, venue), axis=0)
-    return jnp.where(
-        largest > 0, largest / (SIDE * venue.adl.profit_cap) - pools.inflow(state), 0.0
-    )
+    return _need(largest, state, venue)
+
+
+def _need(profit, state: State, venue: Venue) -> Float[Array, " pools"]:
+    """Capital with which a side with profit Π is not cut: Π / (½ φ) − A; 0 without profit."""
+    most = SIDE * venue.adl.profit_cap
+    return jnp.where(profit > 0, profit / most - pools.inflow(state), 0.0)
 
 
 def needed(state: State, market: Market, book: Book, venue: Venue) -> Bool[Array, ""]:
@@ -77,17 +81,13 @@ def _profit_of_sides(state, market, book, venue) -> Float[Array, "2 pools"]:
 
 def _to_pay(state, market, book, venue, there) -> Float[Array, "2 markets"]:
     """c of each pool and side, shared by its markets in proportion to what their winners have."""
-    profit, balance = (
-        _profit_of_sides(state, market, book, venue),
-        pools.balance(state, venue),
-    )
+    balance = pools.balance(state, venue)
     worth = jnp.where(jnp.isfinite(balance), jnp.maximum(balance, 0.0), 0.0)
-    needs = profit / (SIDE * venue.adl.profit_cap) - pools.inflow(state)[None]
-    breach = exceeds(needs, venue)
-    left = SIDE * venue.adl.profit_left
-    paid = jnp.where(breach & (profit > 0), profit - left * worth[None], 0.0)
+    left = SIDE * venue.adl.profit_left * worth
     rows = []
-    for amount, winning in zip(paid, there, strict=True):
+    for profit, winning in zip(_profit_of_sides(state, market, book, venue), there, strict=True):
+        breach = exceeds(_need(profit, state, venue), venue)
+        amount = jnp.where(breach, profit - left, 0.0)
         whole = pools.of_pools(winning, venue)
         rate = amount / jnp.where(whole > 0, whole, 1.0)
         rows.append(jnp.maximum(pools.to_markets(rate, venue), 0.0) * winning)
