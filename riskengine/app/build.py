@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import jax
@@ -173,32 +174,17 @@ def build_venue(config: VenueConfig, markets: tuple[str, ...], interest: np.ndar
 
 def _pools(config: VenueConfig, markets: tuple[str, ...], interest: np.ndarray) -> Pools:
     """Pools as the venue has them; one that stands for each market becomes one for each."""
-    others = validate_venue.catch_all(config.pools) or next(iter(config.pools))
-    named = {market: name for name, pool in config.pools.items() for market in pool.markets}
-    serving = {name: [m for m in markets if named.get(m, others) == name] for name in config.pools}
     weight = dict(zip(markets, interest / interest.sum(), strict=True))
-    each = [
-        (name, f"{name} {market}" if pool.per_market else name, pool, part)
-        for name, pool in config.pools.items()
-        for market, part in _parts(pool.per_market, serving[name], weight)
-    ]
-    kinds, names, pools, parts = zip(*each, strict=True)
-    first = [
-        kinds.index(named.get(m, others))
-        + (
-            serving[named.get(m, others)].index(m)
-            if config.pools[named.get(m, others)].per_market
-            else 0
-        )
-        for m in markets
-    ]
+    kinds, names, serves, parts = zip(*_each(config, markets, weight), strict=True)
+    pools = [config.pools[kind] for kind in kinds]
+    number_of = {market: n for n, served in enumerate(serves) for market in served}
     total = float(interest.sum())
 
     def leaf(values) -> jax.Array:
         return jnp.stack([jnp.asarray(x, float) for x in values])
 
     return Pools(
-        of_market=jnp.asarray(first, jnp.int32),
+        of_market=jnp.asarray([number_of[m] for m in markets], jnp.int32),
         share=leaf(PCT * p.share_pct * part for p, part in zip(pools, parts, strict=True)),
         fixed=leaf(PCT * p.fixed_pct * total * part for p, part in zip(pools, parts, strict=True)),
         inventory_cap=leaf(percent(p.inventory_cap_pct) for p in pools),
@@ -216,10 +202,22 @@ def _pools(config: VenueConfig, markets: tuple[str, ...], interest: np.ndarray) 
     )
 
 
-def _parts(per_market: bool, serving: list[str], weight: dict[str, float]):
-    """What each market's pool gets of the capital: in proportion to its open interest."""
-    whole = sum(weight[m] for m in serving)
-    return [(m, weight[m] / whole) for m in serving] if per_market else [("", 1.0)]
+def _each(
+    config: VenueConfig, markets: tuple[str, ...], weight: dict[str, float]
+) -> Iterator[tuple[str, str, list[str], float]]:
+    """Of every pool its kind, its name, the markets it serves, and its part of the kind's capital.
+
+    Where a kind has a pool for each market, these share its capital by open interest.
+    """
+    others = validate_venue.catch_all(config.pools) or next(iter(config.pools))
+    named = {market: kind for kind, pool in config.pools.items() for market in pool.markets}
+    for kind, pool in config.pools.items():
+        served = [m for m in markets if named.get(m, others) == kind]
+        if pool.per_market:
+            whole = sum(weight[m] for m in served)
+            yield from ((kind, f"{kind} {m}", [m], weight[m] / whole) for m in served)
+        else:
+            yield kind, kind, served, 1.0
 
 
 def margin_tables(config: VenueConfig, markets: tuple[str, ...]) -> Margin:
