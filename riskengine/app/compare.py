@@ -66,21 +66,32 @@ class Venue:
         return self.config.title or self.config.name
 
 
+@dataclass(frozen=True)
+class _Run:
+    """What a comparison reads of one run."""
+
+    folder: Path
+    fund: float  # USD
+    numbers: dict[str, dict[str, Any]]  # name → value, low, high; losses per open interest
+    payers: dict[str, float]  # share of open interest, mean per crash
+    paths: dict[str, np.ndarray] = field(repr=False)
+
+
 def venues(jobs: Sequence[Job], found: Sequence[Outcome]) -> list[Venue]:
     """What the runs of a sweep say about each venue, in alphabetical order."""
     seen = []
     for number, group in itertools.groupby(range(len(jobs)), key=lambda n: jobs[n].of):
         mine = list(group)
-        read = [_read(found[n].folder, jobs[n].config.simulation.fund_paths) for n in mine]
-        seen.append(_venue([jobs[n] for n in mine], [found[n].folder for n in mine], read))
+        runs = [_read(found[n].folder, jobs[n].config.simulation.fund_paths) for n in mine]
+        seen.append(_venue([jobs[n] for n in mine], runs))
         assert jobs[mine[0]].of == number
     return sorted(seen, key=lambda venue: venue.title.lower())
 
 
-def _venue(jobs: list[Job], folders: list[Path], read: list[dict[str, Any]]) -> Venue:
+def _venue(jobs: list[Job], runs: list[_Run]) -> Venue:
     ranges = {}
     for name in QUANTITIES:
-        each = [one["numbers"].get(name) for one in read]
+        each = [run.numbers.get(name) for run in runs]
         values = [x["value"] if x else None for x in each]
         known = [value for value in values if value is not None]
         base = each[0] or dict.fromkeys(("value", "low", "high"))
@@ -90,28 +101,26 @@ def _venue(jobs: list[Job], folders: list[Path], read: list[dict[str, Any]]) -> 
     config = jobs[0].config.venue
     return Venue(
         config=config,
-        folder=folders[0],
-        fund=read[0]["fund"],
+        folder=runs[0].folder,
+        fund=runs[0].fund,
         grade=evidence.grade(config),
         ranges=ranges,
-        payers=read[0]["payers"],
-        paths=read[0]["paths"],
-        moved_most=_moved_most(jobs, read),
+        payers=runs[0].payers,
+        paths=runs[0].paths,
+        moved_most=_moved_most(jobs, runs),
     )
 
 
-def _moved_most(jobs: list[Job], read: list[dict[str, Any]]) -> tuple[str, float] | None:
+def _moved_most(jobs: list[Job], runs: list[_Run]) -> tuple[str, float] | None:
     name = "adl_probability"
-    base = read[0]["numbers"][name]["value"]
-    values = [
-        (job.change, one["numbers"][name]["value"]) for job, one in zip(jobs, read, strict=True)
-    ]
+    base = runs[0].numbers[name]["value"]
+    values = [(job.change, run.numbers[name]["value"]) for job, run in zip(jobs, runs, strict=True)]
     moves = [(change, x - base) for change, x in values[1:] if x is not None and base is not None]
     largest = max(moves, key=lambda move: abs(move[1]), default=("", 0.0))
     return largest if largest[1] else None
 
 
-def _read(folder: Path, count: int) -> dict[str, Any]:
+def _read(folder: Path, count: int) -> _Run:
     """Numbers of a run as shares of open interest, and what happened on the paths that ran at the fund.
 
     Those are the first ones: of later paths only such are known at the fund as nothing happened on.
@@ -137,8 +146,7 @@ def _read(folder: Path, count: int) -> dict[str, Any]:
         "nobody": mean("unfunded"),
     }
     kept = {name: paths[name][known] for name in ("path", "book", *PROBABILITIES.values())}
-    fund = float(said["run"]["fund_usd"])
-    return {"numbers": numbers, "payers": payers, "paths": kept, "fund": fund}
+    return _Run(folder, float(said["run"]["fund_usd"]), numbers, payers, kept)
 
 
 # Order
