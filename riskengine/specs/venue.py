@@ -62,14 +62,12 @@ class Takeover:
 
     below: Float[Array, ""]  # of maintenance margin
     above: Float[Array, ""]
-    gap: Float[
-        Array, ""
-    ]  # of notional: close-out margin is at least M − gap · N; infinity: no such
+    gap: Float[Array, ""]  # of notional: close-out margin is at least M − gap · N
     discount: Float[Array, ""]  # of notional, what a pool pays less than the mark
     penalty: Float[Array, ""]  # of maintenance margin, likewise
     sizing: str = static()  # full | to_margin
     price: str = static()  # bankruptcy | mark
-    has_gap: bool = static()
+    has_gap: bool = static()  # whether `gap` is in use
 
 
 @pytree
@@ -88,9 +86,7 @@ class Pools:
     owner_pays: Float[Array, " pools"]  # USD, most that the owner pays for a pool in a run
     owner: tuple[int, ...] = static()  # who pays what a pool still owes; −1 nobody
     names: tuple[str, ...] = static()
-    triggers: tuple[str, ...] = (
-        static()
-    )  # rules that read capital: inventory, rate, margin, drawdown
+    triggers: tuple[str, ...] = static()  # inventory | rate | margin | drawdown: read capital
 
 
 @pytree

@@ -157,9 +157,7 @@ SIZING = {
     "tiers": _tiers,
     "clips": _clips,
 }
-SAME_LIMIT = (
-    1e-9  # distances so near are one: those of all bankrupt accounts differ by rounding alone
-)
+SAME_LIMIT = 1e-9  # distances so near are one: those of bankrupt accounts differ by rounding
 INSIDE = 1.0 - 1e-6  # of a tier's ceiling: what is left lies inside the tier, not on its edge
 STEP_ROUNDING = 1e-9  # of a multiple: a share that is one already is not rounded up to the next
 

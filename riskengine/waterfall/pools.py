@@ -120,10 +120,7 @@ def switch(state: State, market: Market, venue: Venue) -> State:
     return dataclasses.replace(state, pool_on=holds.astype(state.pool_on.dtype))
 
 
-RULE_NEEDS = {
-    "margin": margin_need,
-    "drawdown": drawdown_need,
-}  # of the rules that `adl` decides by
+RULE_NEEDS = {"margin": margin_need, "drawdown": drawdown_need}  # of rules that `adl` decides by
 
 
 def trade(
