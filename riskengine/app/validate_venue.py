@@ -23,9 +23,7 @@ def venue(config: VenueConfig) -> None:
         )
     for stage in ("liquidation", "takeover"):
         rules = getattr(config, stage)
-        if rules.above_pct is not None and rules.above_pct > rules.below_pct:
-            must = f"must be <= below_pct ({rules.below_pct:g})"
-            raise InputError(f"venue.{stage}.above_pct", must, rules.above_pct)
+        at_most(f"venue.{stage}.above_pct", rules.above_pct, "below_pct", rules.below_pct)
     margin(config)
     pools(config)
     together(config)
@@ -108,9 +106,7 @@ def together(config: VenueConfig) -> None:
             raise InputError("venue.triggers", must, trigger)
     for name, pool in config.pools.items():
         where = f"venue.pools.{name}"
-        if pool.release_pct is not None and pool.release_pct > (pool.drawdown_pct or 0.0):
-            must = f"must be <= drawdown_pct ({pool.drawdown_pct})"
-            raise InputError(f"{where}.release_pct", must, pool.release_pct)
+        at_most(f"{where}.release_pct", pool.release_pct, "drawdown_pct", pool.drawdown_pct)
         if pool.owner and config.pools[pool.owner].per_market:
             raise InputError(f"{where}.owner", "must be a single pool, not per_market", pool.owner)
     owners = [name for name, pool in config.pools.items() if pool.owner]
@@ -135,16 +131,24 @@ def together(config: VenueConfig) -> None:
     for where, value, used, other, there in needs:
         if used and not there:
             raise InputError(where, f"must not be {value} without {other}", value)
-    left, cap = adl.profit_left_pct, adl.profit_cap_pct
-    if left is not None and not (cap is not None and left <= cap):
-        raise InputError("venue.adl.profit_left_pct", f"must be <= profit_cap_pct ({cap})", left)
-    if "profit_cap" in stages and (left or cap or 0.0) >= 200:
-        raise InputError(
-            "venue.adl.profit_left_pct", "must be < 200: half a pool backs a side", left or cap
-        )
+    where, left = "venue.adl.profit_left_pct", adl.profit_left_pct
+    at_most(where, left, "profit_cap_pct", adl.profit_cap_pct)
+    left = adl.profit_cap_pct if left is None else left
+    if "profit_cap" in stages and left is not None and left >= 200:
+        raise InputError(where, "must be < 200: half a pool backs a side", left)
     for market, premium in config.margin.premium_pct.items():
         if premium < 0:
             raise InputError(f"venue.margin.premium_pct.{market}", "must be >= 0", premium)
+
+
+def at_most(where: str, value: float | None, key: str, most: float | None) -> None:
+    """A number that may be left out, and that another one of its group bounds."""
+    if value is None:
+        return
+    if most is None:
+        raise InputError(where, f"must not be set without {key}", value)
+    if value > most:
+        raise InputError(where, f"must be <= {key} ({most:g})", value)
 
 
 NEEDED = {"inventory": "inventory_cap_pct", "rate": "rate_pct", "drawdown": "drawdown_pct"}

@@ -124,6 +124,17 @@ BAD: dict[str, tuple[list[str], tuple[str, ...]]] = {
     "triggers twice": (["venue.triggers=[margin,margin]"], ("venue.triggers", "margin once")),
     "thresholds": (["venue.takeover.above_pct=80"], ("takeover.above_pct", "<= below_pct", "80")),
     "book thresholds": (["venue.liquidation.above_pct=200"], ("above_pct", "<= below_pct", "200")),
+    "release alone": ([f"{LIQUIDATOR}.release_pct=20"], ("release_pct", "without drawdown", "20")),
+    "release": (
+        [f"{LIQUIDATOR}.release_pct=20", f"{LIQUIDATOR}.drawdown_pct=10"],
+        (f"{LIQUIDATOR}.release_pct", "<= drawdown_pct (10)", "20"),
+    ),
+    "left alone": (["venue.adl.profit_left_pct=60"], ("profit_left", "without profit_cap", "60")),
+    "left above": (["venue=gmx_v2", "venue.adl.profit_left_pct=95"], ("profit_cap_pct (85)", "95")),
+    "all of a side": (
+        ["venue=gmx_v2", "venue.adl.profit_cap_pct=300", "venue.adl.profit_left_pct=200"],
+        ("venue.adl.profit_left_pct", "< 200", "200"),
+    ),
     "CFG-046": (["target.adl_probability=99"], ("target.adl_probability", "< 1", "99.0")),
     "CFG-047": (["simulation.confidence=1.0"], ("confidence", "> 0.5 and < 1", "1.0")),
     "CFG-047 zero": (["simulation.confidence=0"], ("confidence", "0.0")),
