@@ -39,6 +39,7 @@ RULES = dict(
     premium_on=1.0,
     until=0.0,
     remembers=False,
+    cools=True,
     ramp=0.0,
     ramp_start=1.0,
     tiers_down=1,
@@ -100,6 +101,7 @@ ORDER_BOOK = dict(
     fill_cap=INFINITY,
     profit_taking=0.3,
     distance="log",
+    takers=True,
 )
 
 
@@ -180,6 +182,7 @@ def _liquidation(r: SimpleNamespace) -> Liquidation:
         backing=r.backing,
         fee_cap=r.fee_cap,
         remembers=r.remembers,
+        cools=r.cools,
     )
 
 
@@ -230,7 +233,8 @@ def _deleveraging(r: SimpleNamespace) -> Deleveraging:
 
 def order_book(**numbers) -> OrderBook:
     known = ORDER_BOOK | numbers
-    return OrderBook(**{k: v if k == "distance" else number(v) for k, v in known.items()})
+    structure = ("distance", "takers")
+    return OrderBook(**{k: v if k in structure else number(v) for k, v in known.items()})
 
 
 def holdings(

@@ -130,6 +130,7 @@ def build_venue(config: VenueConfig, markets: tuple[str, ...], interest: np.ndar
             backing=liquidation.backing,
             fee_cap=liquidation.fee_cap,
             remembers=liquidation.until_pct is not None or liquidation.ramp_s > 0,
+            cools=liquidation.cooldown_s > 0,
         ),
         takeover=Takeover(
             below=percent(config.takeover.below_pct),

@@ -166,6 +166,7 @@ def _order_book(law: ScenarioConfig) -> OrderBook:
         permanent=_array(PCT * book.permanent_pct),
         fill_cap=_array(math.inf if book.fill_cap_pct is None else PCT * book.fill_cap_pct),
         profit_taking=_array(PCT * book.profit_taking_pct),
+        takers=book.profit_taking_pct > 0,
         distance=book.distance,
     )
 

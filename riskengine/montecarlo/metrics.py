@@ -1,6 +1,10 @@
 """What one path reports, worked out from its steps at its end (docs/model.md 6)."""
 
+import dataclasses
+
+import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from riskengine.montecarlo import trace as traces
@@ -79,6 +83,21 @@ class PathMetrics:
     ledger_size: Float[Array, ""]
     flags: Int[Array, ""]
     log_weight: Float[Array, ""]
+
+
+KINDS = {"depleted": bool, "intervened": bool, "flags": np.int32}  # all others are float64
+
+
+def row(numbers: PathMetrics) -> Float[Array, " metrics"]:
+    """The numbers of a path side by side, so that they travel to the host in one piece."""
+    return jnp.stack([x.astype(ledger.DOUBLE) for x in jax.tree.leaves(numbers)])
+
+
+def columns(rows: np.ndarray) -> dict[str, np.ndarray]:
+    """The numbers of many paths by name, from their rows."""
+    names = [field.name for field in dataclasses.fields(PathMetrics)]
+    pairs = zip(names, rows.T, strict=True)
+    return {name: np.ascontiguousarray(x, KINDS.get(name, float)) for name, x in pairs}
 
 
 def finish(

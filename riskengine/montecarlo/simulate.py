@@ -270,11 +270,13 @@ class _Asked:
         batch does not fit in memory it is halved until it does.
         """
         waiting = [np.flatnonzero(self.paths % self.books == book) for book in range(self.books)]
+        key, rest = jax.device_put((key, rest), _sharding(self.devices, everywhere=True))
         while sum(len(rows) for rows in waiting):
             try:
                 for number, rows in _chunks(waiting, self.batch * len(self.devices)):
                     slots, some = self.slots(rows)
                     each = (self.paths[slots].astype(np.uint32), self.capital[slots], some)
+                    each = jax.device_put(each, _sharding(self.devices))
                     out = _program(self.devices, self.batch)(key, each, number, *rest)
                     yield number, slots[some], some, jax.block_until_ready(out)
                     waiting[number] = waiting[number][len(rows) :]
@@ -311,11 +313,10 @@ class _Collected:
         self.liquidated = np.zeros((books, accounts), np.int64)
 
     def add(
-        self, number: int, rows: np.ndarray, numbers: PathMetrics, record: AccountRecord
+        self, number: int, rows: np.ndarray, numbers: np.ndarray, record: AccountRecord
     ) -> None:
-        for field in dataclasses.fields(numbers):
-            values = getattr(numbers, field.name)
-            column = self.metrics.setdefault(field.name, np.empty(len(self.paths), values.dtype))
+        for name, values in metrics.columns(numbers).items():
+            column = self.metrics.setdefault(name, np.empty(len(self.paths), values.dtype))
             column[rows] = values
         hit, account = np.nonzero(np.asarray(record.deleveraged))
         self.hits.append(
@@ -357,27 +358,28 @@ def _program(devices: tuple, batch: int) -> Callable:
 
         def path(number, capital, counts):
             own = dataclasses.replace(venue, capital=capital)
-            return one_path(key, number, book, own, scenario, simulation, counts)
+            numbers, record, steps = one_path(key, number, book, own, scenario, simulation, counts)
+            return metrics.row(numbers), record, steps
 
         return jax.vmap(path)(*each)
 
     if len(devices) == 1:
         return compiled(on_device)
-    mesh = Mesh(np.asarray(devices), ("paths",))
     spread, whole = PartitionSpec("paths"), PartitionSpec()
     sharded = jax.shard_map(
         on_device,
-        mesh=mesh,
+        mesh=_sharding(devices).mesh,
         in_specs=(whole, spread, whole, whole, whole, whole, whole),
         out_specs=spread,
         check_vma=False,  # a while loop's length differs from device to device
     )
-    program = compiled(sharded)
+    return compiled(sharded)
 
-    def call(key, each, *rest):
-        return program(key, jax.device_put(each, NamedSharding(mesh, spread)), *rest)
 
-    return call
+def _sharding(devices: tuple, everywhere: bool = False) -> NamedSharding:
+    """Paths spread over the devices, or the same numbers on all of them."""
+    mesh = Mesh(np.asarray(devices), ("paths",))
+    return NamedSharding(mesh, PartitionSpec() if everywhere else PartitionSpec("paths"))
 
 
 def one_path(

@@ -109,6 +109,7 @@ def ramp(account, state, venue):
     return min(venue.ramp_start + max(state.since[account], 0) / venue.ramp, 1)
 
 
+CRUMB = 1e-9  # of an order: rounding, not a fill
 SAME_LIMIT = 1e-9  # distances so near are one: bankrupt accounts' limits differ by rounding alone
 INSIDE = 1 - 1e-6  # of a tier's ceiling: what is left lies inside the tier
 
@@ -245,13 +246,13 @@ def payable_share(pool, loss, state, market, venue, flows):
 def note_liquidations(orders, state, book, venue, flows):
     """Count the fills; an account with a partial order that was filled starts its cooldown."""
     for order in orders:
-        if order.filled <= 0:
-            continue
-        account = book.account[order.position]
-        flows.liquidated.add(account)
         if order.side == SELL:
             flows.liquidated_long += order.filled * order.price
         else:
             flows.liquidated_short += order.filled * order.price
+        if order.filled <= CRUMB * order.quantity:
+            continue
+        account = book.account[order.position]
+        flows.liquidated.add(account)
         if order.fraction < 1 or venue.waits:
             state.cooldown[account] = venue.cooldown_period

@@ -151,6 +151,8 @@ def _layout(books: Sequence[Holdings], markets: int) -> Layout:
     width = _eighths(in_market)
     if markets <= FEW:  # one class: a little more memory, far fewer operations
         width[:] = width.max()
+    if markets == 1:  # positions are in the market's order as they are
+        width[:] = sum(slots * count for slots, count in accounts)
     classes = tuple(
         (int(w), tuple(int(m) for m in np.flatnonzero(width == w))) for w in np.unique(width)
     )
@@ -220,6 +222,7 @@ def _by_market(market: np.ndarray, used: np.ndarray, layout: Layout) -> np.ndarr
         block = np.full((width, len(members)), empty)
         for column, m in enumerate(members):
             positions = np.flatnonzero(used & (market == m))
-            block[: len(positions), column] = positions
+            rows = positions if layout.number_of_markets == 1 else np.arange(len(positions))
+            block[rows, column] = positions
         table.append(block.ravel())
     return np.concatenate(table)

@@ -47,6 +47,7 @@ class OrderBook:
     fill_cap: Float[Array, ""]  # of depth, per clearing
     profit_taking: Float[Array, ""]  # share of forced flow
     distance: str = static()  # log | linear
+    takers: bool = static()  # whether `profit_taking` is in use
 
 
 @pytree
@@ -107,10 +108,17 @@ class Replay:
 
 
 @pytree
+class Given:
+    """Prices from elsewhere: path p takes row p, modulo the number of rows."""
+
+    log_index: Float[Array, "paths steps markets"]  # at the end of each step, relative to the start
+
+
+@pytree
 class Scenario:
     """A law of prices, the depth that goes with them, and the order book."""
 
-    law: Crash | Ladder | Replay
+    law: Crash | Ladder | Replay | Given
     depth: Depth
     order_book: OrderBook
 
@@ -122,6 +130,8 @@ def log_index(noise: Noise, path: UInt[Array, ""], scenario: Scenario, dt: Float
         return _crash(noise, law, dt)
     if isinstance(law, Ladder):
         return _ladder(path, law, dt, noise.market.shape[1])
+    if isinstance(law, Given):
+        return law.log_index[path % law.log_index.shape[0]]
     return _replay(noise, law, dt)
 
 

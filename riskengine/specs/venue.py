@@ -54,6 +54,7 @@ class Liquidation:
     backing: str = static()  # none | bankrupt | fills
     fee_cap: str = static()  # equity | surplus | none
     remembers: bool = static()  # whether `until` or `ramp` is in use
+    cools: bool = static()  # whether `cooldown` is in use
 
 
 @pytree

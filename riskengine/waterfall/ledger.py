@@ -49,6 +49,8 @@ def _halves(parts: list, pair):
 
 def per_account(x: Float[Array, " positions"], book: Book) -> Float[Array, " accounts"]:
     """Sum over the positions of each account."""
+    if _one_each(book):
+        return x
     x = _settled(x)
     sums, start = [], 0
     for slots, accounts in book.layout.accounts:
@@ -60,6 +62,8 @@ def per_account(x: Float[Array, " positions"], book: Book) -> Float[Array, " acc
 
 def per_position(x: Shaped[Array, " accounts"], book: Book) -> Shaped[Array, " positions"]:
     """Give every position the value of its account."""
+    if _one_each(book):
+        return x
     x = _settled(x)
     blocks, start = [], 0
     for slots, accounts in book.layout.accounts:
@@ -70,7 +74,9 @@ def per_position(x: Shaped[Array, " accounts"], book: Book) -> Shaped[Array, " p
 
 
 def by_market(x: Shaped[Array, " positions"], book: Book) -> Shaped[Array, " market_slots"]:
-    """Reorder positions market by market; empty slots are 0."""
+    """Reorder positions market by market; empty slots are 0. One market has them in order."""
+    if book.layout.number_of_markets == 1:
+        return x
     found = _settled(x).at[book.by_market].get(mode="promise_in_bounds")
     return _settled(jnp.where(book.occupied, found, jnp.zeros((), x.dtype)))
 
@@ -158,6 +164,11 @@ def add_dense(
 def _settled(x):
     """Keep XLA from merging a reordering with the work before or after it (types.compiled)."""
     return lax.optimization_barrier(x)
+
+
+def _one_each(book: Book) -> bool:
+    """Whether no account can have a second position: then positions are in the order of accounts."""
+    return all(slots == 1 for slots, _ in book.layout.accounts)
 
 
 def _few_markets(book: Book) -> bool:

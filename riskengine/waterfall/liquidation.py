@@ -12,6 +12,7 @@ from riskengine.waterfall.margin import Accounts
 from riskengine.waterfall.orderbook import Fills, Orders
 from riskengine.waterfall.state import Flows, Market, State, flows
 
+CRUMB = 1e-9  # of an order's quantity: rounding, not a fill
 ROUNDING = {"float64": 1e-10, "float32": 1e-4}  # of maintenance margin: cash that is not a debt
 
 
@@ -65,7 +66,8 @@ def reduce(state: State, market: Market, book: Book, venue: Venue) -> tuple[Stat
     sold = filled + closed
     quantity = ledger.per_side(jnp.where(orders.long, sold, -sold), book)
     state = orderbook.take(state, quantity, fills.price, market, book, venue)
-    state = _mark_accounts(state, sold, fraction, book, venue)
+    helped = jnp.where(sold > CRUMB * orders.quantity, sold, 0.0)
+    state = _mark_accounts(state, helped, fraction, book, venue)
     state, written_off = write_off(state, accounts, book, venue)
     return state, flows(
         book,
@@ -89,8 +91,9 @@ def _fractional(state, market, accounts, book, venue):
     """A fraction of large positions first; everything while the account's cooldown runs."""
     rules = venue.liquidation
     value = margin.notional(state, market, book)
-    waits = ledger.per_position(state.cooldown, book) > 0
-    part = (value > rules.fraction_above.astype(value.dtype)) & ~waits
+    part = value > rules.fraction_above.astype(value.dtype)
+    if rules.cools:
+        part = part & (ledger.per_position(state.cooldown, book) <= 0)
     return jnp.where(part, rules.fraction.astype(value.dtype), 1.0)
 
 
@@ -306,13 +309,14 @@ def _settle_backed(state, own, orders, fills, at, by_fund, book, venue):
 def _mark_accounts(state: State, sold, fraction, book: Book, venue: Venue) -> State:
     """Remember who was liquidated; a partial fill starts the account's cooldown."""
     some = ledger.per_account(sold, book) > 0
+    record = dataclasses.replace(state.record, liquidated=state.record.liquidated | some)
+    state = dataclasses.replace(state, record=record)
+    if not venue.liquidation.cools:
+        return state
     partial = ledger.per_account(jnp.where(fraction < 1.0, sold, 0.0), book) > 0
     partial = some if venue.adl.waits else partial  # any fill postpones ADL
     period = venue.liquidation.cooldown.astype(state.cooldown.dtype)
-    record = dataclasses.replace(state.record, liquidated=state.record.liquidated | some)
-    return dataclasses.replace(
-        state, record=record, cooldown=jnp.where(partial, period, state.cooldown)
-    )
+    return dataclasses.replace(state, cooldown=jnp.where(partial, period, state.cooldown))
 
 
 def write_off(

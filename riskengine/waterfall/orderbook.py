@@ -115,7 +115,9 @@ def take(
     venue: Venue,
 ) -> State:
     """Hand forced sells (row 0) and buys (row 1) to profit takers, makers and the street."""
-    state, left = _profit_takers(state, quantity, at, market, book)
+    left = quantity
+    if market.order_book.takers:
+        state, left = _profit_takers(state, quantity, at, market, book)
     if book.layout.dense:
         state, left = _makers(state, left, at, market, book, venue)
     return dataclasses.replace(

@@ -33,7 +33,7 @@ class State:
     size: Float[Array, " positions"]
     cash: Float[Array, " accounts"]
     dense_entry: Float[Array, "dense markets"]  # average entry of makers and `rest`
-    cooldown: Float[Array, " accounts"]  # s
+    cooldown: Float[Array, " cooling"]  # s; empty if not needed
     since: Float[Array, " remembered"]  # s since a liquidation began; −1: none; empty if not needed
     entered: Float[Array, " accounts"]  # health at the marks of this step, before any stage
     weakest: Float[Array, ""]  # lowest of them, `rest` aside

@@ -55,7 +55,7 @@ def opening(book: Book, venue: Venue) -> State:
         size=book.size,
         cash=book.cash,
         dense_entry=_dense_entry(book),
-        cooldown=none,
+        cooldown=none if venue.liquidation.cools else none[:0],
         since=none - 1.0 if venue.liquidation.remembers else none[:0],
         entered=jnp.full_like(book.cash, jnp.inf),
         weakest=jnp.asarray(jnp.inf, ledger.DOUBLE),

@@ -8,26 +8,17 @@ book of one market with an open interest of 1 USD.
 import jax
 import numpy as np
 import pytest
+import yardstick
 from shared_data import module, shared
 
-from riskengine.app import build, configure, scenarios, validate
 from riskengine.montecarlo import simulate, trace
 from riskengine.specs import book as books
-from riskengine.specs.book import TRADER, Holdings
 from riskengine.types import compiled
 from riskengine.waterfall import margin
-from riskengine.waterfall.state import Quote
 
 ACCOUNTS, PATHS, STEPS = 512, 32, 64
 BAR = 1e-4  # of open interest: one account that flips at a boundary would move a path further
 REGIMES = ("MODERATE", "STRESS")
-# A book whose price slips by kappa at full use of one step's depth D: linear, so that 1 % of
-# distance is reached at D/4 where kappa is 4 %, full again in the next step, of which impact/kappa
-# stays in the price.
-ORDER_BOOK = (
-    "exponent=1", "distance=linear", "distance_max_pct=1000", "resilience_s=null",
-    "permanent_pct=12.5", "fill_cap_pct=400", "profit_taking_pct=0",
-)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -42,56 +33,28 @@ def peers():
 def engine():
     """Our engine under the preset, as one program for all regimes and paths."""
 
-    def program(quotes, book, venue, order_book):
+    def program(paths, book, venue, scenario, grid):
         book = margin.attach(book, venue)
 
-        def path(quotes):
-            state, _, steps = simulate.run(quotes, book, venue, order_book)
-            return state, steps.mark, trace.flows(steps, book, venue).adl_size
+        def path(number):
+            quotes = simulate.quotes_of(jax.random.key(0), number, book, scenario, grid)
+            state, _, steps = simulate.run(quotes, book, venue, scenario.order_book)
+            return state, steps.mark, steps.index, trace.flows(steps, book, venue).adl_size
 
-        return jax.vmap(path)(quotes)
+        return jax.vmap(path)(paths)
 
     return compiled(program)
 
 
-def settings(parameters) -> configure.Config:
-    """The preset with the numbers of a regime, through the command line's own door."""
-    assert parameters.kappa == 0.04 and parameters.impact == 0.125 * parameters.kappa
-    assert (parameters.mmr, parameters.fee, parameters.close) == (0.005, 0.002, 0.5)
-    fund = f"venue.fund_pct={100 * parameters.fund0:.15g}"
-    shape = [f"scenario.order_book.{setting}" for setting in ORDER_BOOK]
-    config = configure.load(["venue=yardstick", fund, *shape])
-    validate.check(config)
-    return config
-
-
-@jax.vmap
-@jax.vmap
-def every_step(index, depth, dt) -> Quote:
-    return Quote(index=index, depth=depth, dt=dt)
-
-
 def ours(engine, inputs, regime) -> dict[str, np.ndarray]:
     """Final positions, cash, fund, prices and who was deleveraged, per path."""
-    config, parameters = settings(regime["params"]), regime["params"]
-    held = inputs.make_book(ACCOUNTS)
-    holdings = Holdings(
-        cash=held.cash.astype(float),
-        role=np.full(ACCOUNTS, TRADER),
-        account=np.arange(ACCOUNTS),
-        market=np.zeros(ACCOUNTS, int),
-        size=held.q.astype(float),
-        entry=held.entry.astype(float),
-    )
-    packed, (accounts,), (positions,) = books.pack([holdings], 1)
+    held, parameters = inputs.make_book(ACCOUNTS), regime["params"]
+    returns = inputs.make_returns(PATHS, STEPS, crash=regime["crash"])
+    packed, venue, scenario, grid = yardstick.specs(parameters, held, returns)
+    _, (accounts,), (positions,) = books.pack([yardstick.holdings(held)], 1)
     book = jax.tree.map(lambda x: x[0], packed)
-    returns = inputs.make_returns(PATHS, STEPS, crash=regime["crash"]).astype(float)
-    index = np.exp(np.cumsum(returns, axis=1))
-    depth = np.full((PATHS, STEPS, 2, 1), parameters.depth / 4)
-    quotes = every_step(index[:, :, None], depth, np.ones((PATHS, STEPS)))
-    venue = build.build_venue(config.venue, ("X",), np.ones(1))
-    order_book = scenarios._order_book(config.scenario)
-    state, mark, closed = jax.device_get(engine(quotes, book, venue, order_book))
+    found = engine(np.arange(PATHS, dtype=np.uint32), book, venue, scenario, grid)
+    state, mark, index, closed = jax.device_get(found)
     size, cash = np.zeros((2, PATHS, ACCOUNTS))
     deleveraged = np.zeros((PATHS, ACCOUNTS), bool)
     size[:, positions[positions >= 0]] = state.size[:, positions >= 0]
@@ -101,7 +64,7 @@ def ours(engine, inputs, regime) -> dict[str, np.ndarray]:
         "size": size,
         "cash": cash,
         "fund": float(venue.capital) + state.pool_cash[:, 0],
-        "price": index[:, -1] * np.exp(state.shift[:, 0]),
+        "price": index[:, -1, 0] * np.exp(state.shift[:, 0]),
         "lowest": np.minimum(mark.min(axis=(1, 2)), 1.0),
         "highest": np.maximum(mark.max(axis=(1, 2)), 1.0),
         "left over": np.abs(state.unfunded_size[:, 0]),
