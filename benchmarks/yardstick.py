@@ -50,11 +50,13 @@ def holdings(book) -> Holdings:
 def specs(parameters, book, returns, precision: str = "float64") -> tuple:
     """Books, venue, scenario and time grid, as `simulate` takes them."""
     config = settings(parameters)
-    packed, _, _ = books.pack([holdings(book)], 1, dtype=precision)
+    held = holdings(book)
+    packed, _, _ = books.pack([held], 1, dtype=precision)
+    interest = books.open_interest(held, 1)  # 1 but for the peers' rounding
     log_index = np.cumsum(returns.astype(float), axis=1)[:, :, None]
     flat = jnp.zeros(2)
     depth = Depth(
-        calm=jnp.full((2, 1), parameters.depth / 4), sensitivity=flat, memory=jnp.asarray(1.0),
+        calm=jnp.full((2, 1), parameters.depth / 4 / interest), sensitivity=flat, memory=jnp.asarray(1.0),
         recovery=jnp.asarray(1.0), floor=jnp.asarray(0.0), dispersion=jnp.asarray(0.0),
     )  # fmt: skip
     scenario = Scenario(

@@ -118,7 +118,7 @@ def health(equity, maintenance) -> Float[Array, "..."]:
 def watch(state: State, market: Market, book: Book, venue: Venue) -> State:
     """Note the health with which every account enters the step; clocks run on."""
     entered = assess(state, market, book, venue).health
-    dt = market.dt.astype(entered.dtype)
+    dt = market.dt.astype(state.cooldown.dtype)
     cooldown = jnp.maximum(state.cooldown - dt, 0.0)
     weakest = ledger.least(jnp.where(book.role == REST, jnp.inf, entered))
     state = dataclasses.replace(state, entered=entered, weakest=weakest, cooldown=cooldown)
