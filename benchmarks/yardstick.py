@@ -5,6 +5,8 @@ the opening and in shares of open interest: for us a market with an open interes
 that slips by kappa at full use of one step's depth D, and a book that is full again in every step.
 """
 
+from dataclasses import dataclass
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -21,6 +23,28 @@ ORDER_BOOK = (
     "exponent=1", "distance=linear", "distance_max_pct=1000", "resilience_s=null",
     "permanent_pct=12.5", "fill_cap_pct=400", "profit_taking_pct=0",
 )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """The rule's numbers, in shares of open interest; those of the moderate regime."""
+
+    depth: float = 0.05  # per step and side
+    kappa: float = 0.04
+    impact: float = 0.005
+    fund0: float = 0.005
+    mmr: float = 0.005
+    fee: float = 0.002
+    close: float = 0.5
+
+
+@dataclass(frozen=True)
+class Positions:
+    """One position per account: signed size, equity at the opening, entry price."""
+
+    q: np.ndarray
+    cash: np.ndarray
+    entry: np.ndarray
 
 
 def settings(parameters) -> configure.Config:
@@ -54,15 +78,19 @@ def specs(parameters, book, returns, precision: str = "float64") -> tuple:
     packed, _, _ = books.pack([held], 1, dtype=precision)
     interest = books.open_interest(held, 1)  # 1 but for the peers' rounding
     log_index = np.cumsum(returns.astype(float), axis=1)[:, :, None]
-    flat = jnp.zeros(2)
-    depth = Depth(
-        calm=jnp.full((2, 1), parameters.depth / 4 / interest), sensitivity=flat, memory=jnp.asarray(1.0),
-        recovery=jnp.asarray(1.0), floor=jnp.asarray(0.0), dispersion=jnp.asarray(0.0),
-    )  # fmt: skip
     scenario = Scenario(
-        law=Given(log_index=jnp.asarray(log_index)), depth=depth,
+        law=Given(log_index=jnp.asarray(log_index)),
+        depth=constant_depth(jnp.full((2, 1), parameters.depth / 4 / interest)),
         order_book=scenarios._order_book(config.scenario),
     )  # fmt: skip
     venue = build.build_venue(config.venue, ("X",), np.ones(1))
     grid = Simulation.of(np.ones(returns.shape[1]), jnp.zeros(1, jnp.uint32))
     return jax.tree.map(jnp.asarray, packed), venue, scenario, grid
+
+
+def constant_depth(share) -> Depth:
+    """Depth within 1 % of mid that nothing changes, as a share of open interest (2, markets)."""
+    one, none = jnp.asarray(1.0), jnp.asarray(0.0)
+    return Depth(
+        calm=share, sensitivity=jnp.zeros(2), memory=one, recovery=one, floor=none, dispersion=none
+    )

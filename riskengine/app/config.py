@@ -75,7 +75,10 @@ class SimulationConfig:
     estimator: str = choice("plain", "how paths are drawn", plain="each with the same weight")
     grid: list[PhaseConfig] = listed("phases of the time grid, one after the other")
     batch: int | None = number(
-        None, "paths per device and call; null: 16 on a CPU, 1024 on a GPU", least=1, most=1_000_000
+        None,
+        "paths per device and call; null: 16 on a CPU, 1024 on a GPU, fewer for large books",
+        least=1,
+        most=1_000_000,
     )
     device: str = choice(
         "auto",

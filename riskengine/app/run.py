@@ -138,7 +138,7 @@ def simulate(
     if kept:
         earlier = sum(count for _, count in kept)
         screen.note(f"{earlier:,} of {counted(asked.paths, 'path')} are from an earlier start")
-    size = study.shard_size(question, batch_size(asked.batch))
+    size = study.shard_size(question, batch_size(asked.batch, question.books))
     parts, done = [], 0
     with screen.progress(asked) as progress:
         for paths in study.shards(asked.paths, size):

@@ -25,8 +25,9 @@ from riskengine.waterfall import margin, price, step
 from riskengine.waterfall.state import AccountRecord, Market, Quote, State
 
 CONSERVATION = {"float64": 1e-12, "float32": 1e-6}  # what a ledger may lose, of gross
-CPU_BATCH = 16  # paths per device and call: their state stays in a core's cache
-GPU_BATCH = 1024
+# Paths per device and call, and bytes that one array of their positions may take: on a CPU what
+# stays in a core's cache (measured: benchmarks/README.md), on a GPU a fraction of its memory.
+BATCH = {"cpu": (16, 2**20), "gpu": (1024, 2**28)}
 
 
 @pytree
@@ -176,9 +177,11 @@ def _sorted(hits: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     return {name: values[order] for name, values in hits.items()}
 
 
-def batch_size(asked: int | None) -> int:
-    """Paths per device and call."""
-    return asked or (CPU_BATCH if jax.default_backend() == "cpu" else GPU_BATCH)
+def batch_size(asked: int | None, books: Book) -> int:
+    """Paths per device and call: fewer where books are large, so that memory is bounded."""
+    most, room = BATCH["cpu" if jax.default_backend() == "cpu" else "gpu"]
+    fit = room // (books.layout.number_of_positions * books.size.dtype.itemsize)
+    return asked or min(most, 1 << max(fit, 1).bit_length() - 1)
 
 
 Progress = Callable[[int, int], None]  # paths done, paths in all
@@ -261,7 +264,7 @@ class _Asked:
         if paths.size and not (0 <= paths.min() and paths.max() < 2**32):
             raise ValueError(f"path ids must lie in [0, 2**32), got {paths.min()} to {paths.max()}")
         count = int(jax.tree.leaves(books)[0].shape[0])
-        return cls(paths, capital, count, batch_size(batch), devices)
+        return cls(paths, capital, count, batch_size(batch, books), devices)
 
     def batches(self, key, rest: tuple) -> Iterator[tuple[int, np.ndarray, np.ndarray, tuple]]:
         """What the program gives for a few paths of one book, and for the next ones.

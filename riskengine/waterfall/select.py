@@ -7,6 +7,7 @@ of the score: exact, without a sort, in an order that no batch can change.
 """
 
 import dataclasses
+import functools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -187,6 +188,7 @@ class Ranked:
     quantity: tuple[Float[Array, " market_slots"], Float[Array, " market_slots"]]
     pool_score: UInt[Array, "pools markets"]
     pool_quantity: tuple[Float[Array, "pools markets"], Float[Array, "pools markets"]]
+    asked: Bool[Array, "2"]  # sides that anybody asks for; the other need no work
     dtype: Any
     book: Book
 
@@ -198,18 +200,26 @@ class Ranked:
             quantity=(jnp.maximum(slots, 0), jnp.maximum(-slots, 0)),
             pool_score=_ordered(pool_score.astype(score.dtype)),
             pool_quantity=(jnp.maximum(pool_signed, 0.0), jnp.maximum(-pool_signed, 0.0)),
+            asked=jnp.stack([jnp.any(slots > 0), jnp.any(slots < 0)]),
             dtype=score.dtype,
             book=book,
         )
 
     def at_least(self, threshold: UInt[Array, "2 markets"]) -> Float[Array, "2 markets"]:
         """Quantity whose score is at least the threshold."""
+
+        def accounts(side):
+            inside = self.score >= ledger.market_spread(threshold[side], self.book)
+            return ledger.market_sum(jnp.where(inside, self.quantity[side], 0), self.book)
+
+        def nobody():
+            return jnp.zeros(threshold.shape[1], ledger.DOUBLE)
+
         sums = []
         for side in (0, 1):
-            inside = self.score >= ledger.market_spread(threshold[side], self.book)
             pools = self.pool_score >= threshold[side][None]
             sums.append(
-                ledger.market_sum(jnp.where(inside, self.quantity[side], 0), self.book)
+                lax.cond(self.asked[side], functools.partial(accounts, side), nobody)
                 + ledger.tree(jnp.where(pools, self.pool_quantity[side], 0.0))
             )
         return jnp.stack(sums)
@@ -240,6 +250,7 @@ def marginal(ranked: Ranked, wanted: Float[Array, "2 markets"]) -> Float[Array, 
     the bits one score is usually left in every row; only if not, the other half is searched.
     """
     half = ranked.score.dtype.itemsize * 4
+    ranked = dataclasses.replace(ranked, asked=ranked.asked & jnp.any(wanted > 0, axis=1))
 
     def enough(threshold):
         return ranked.at_least(threshold) >= wanted
