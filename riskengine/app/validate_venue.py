@@ -128,7 +128,7 @@ def together(config: VenueConfig) -> None:
         ("venue.margin.growth", config.margin.growth, config.margin.growth != "none",
          "margin.premium_pct", bool(config.margin.premium_pct)),
     )  # fmt: skip
-    for where, value, used, other, there in needs:
+    for where, value, used, other, there in (*needs, *_idle(config)):
         if used and not there:
             raise InputError(where, f"must not be {value} without {other}", value)
     where, left = "venue.adl.profit_left_pct", adl.profit_left_pct
@@ -139,6 +139,30 @@ def together(config: VenueConfig) -> None:
     for market, premium in config.margin.premium_pct.items():
         if premium < 0:
             raise InputError(f"venue.margin.premium_pct.{market}", "must be >= 0", premium)
+
+
+def _idle(config: VenueConfig) -> tuple:
+    """Numbers that no rule would read: where they are, whether they are set, what would read them."""
+    liquidation, takeover, adl = config.liquidation, config.takeover, config.adl
+    restores = "to_margin" in (liquidation.sizing, takeover.sizing)
+    quoted = {"mark", "previous_mark"} & {adl.price, adl.pool_price}
+    rows = (
+        ("liquidation.limit_pct", liquidation.limit_pct, 0, "limit fillable or mark",
+         liquidation.limit in ("fillable", "mark")),
+        ("liquidation.ramp_start_pct", liquidation.ramp_start_pct, 100, "ramp_s", liquidation.ramp_s > 0),
+        ("liquidation.multiple_pct", liquidation.multiple_pct, 0, "a sizing to_margin", restores),
+        ("takeover.discount_pct", takeover.discount_pct, 0, "price mark", takeover.price == "mark"),
+        ("takeover.penalty_pct", takeover.penalty_pct, 0, "price mark", takeover.price == "mark"),
+        ("adl.spread_pct", adl.spread_pct, 0, "a price mark or previous_mark", bool(quoted)),
+        ("adl.deviation_pct", adl.deviation_pct, None, "a price bankruptcy",
+         adl.price in ("bankruptcy", "bankruptcy_or_mark")),
+        ("adl.top", adl.top, 10, "policy top", adl.policy == "top"),
+        ("withdrawn_pct", config.withdrawn_pct, 100, "social balances", config.social == "balances"),
+    )  # fmt: skip
+    return tuple(
+        (f"venue.{where}", value, value != neutral, other, there)
+        for where, value, neutral, other, there in rows
+    )
 
 
 def at_most(where: str, value: float | None, key: str, most: float | None) -> None:

@@ -135,6 +135,27 @@ BAD: dict[str, tuple[list[str], tuple[str, ...]]] = {
         ["venue=gmx_v2", "venue.adl.profit_cap_pct=300", "venue.adl.profit_left_pct=200"],
         ("venue.adl.profit_left_pct", "< 200", "200"),
     ),
+    "idle limit": (["venue.liquidation.limit_pct=5"], ("limit_pct", "without limit", "5")),
+    "idle ramp": (["venue.liquidation.ramp_start_pct=5"], ("ramp_start", "without ramp_s", "5")),
+    "idle multiple": (["venue.liquidation.multiple_pct=5"], ("multiple", "sizing to_margin", "5")),
+    "idle discount": (
+        ["venue=bybit", "venue.takeover.discount_pct=5"],
+        ("takeover.discount", "price mark", "5"),
+    ),
+    "idle penalty": (
+        ["venue=bybit", "venue.takeover.penalty_pct=5"],
+        ("takeover.penalty", "price mark", "5"),
+    ),
+    "idle spread": (
+        ["venue=bybit", "venue.adl.pool_price=bankruptcy", "venue.adl.spread_pct=5"],
+        ("adl.spread_pct", "price mark or previous_mark", "5"),
+    ),
+    "idle deviation": (
+        ["venue=bybit", "venue.adl.price=mark", "venue.adl.deviation_pct=5"],
+        ("adl.deviation_pct", "price bankruptcy", "5"),
+    ),
+    "idle top": (["venue.adl.top=5"], ("adl.top", "policy top", "5")),
+    "idle withdrawals": (["venue.withdrawn_pct=5"], ("withdrawn_pct", "social balances", "5")),
     "CFG-046": (["target.adl_probability=99"], ("target.adl_probability", "< 1", "99.0")),
     "CFG-047": (["simulation.confidence=1.0"], ("confidence", "> 0.5 and < 1", "1.0")),
     "CFG-047 zero": (["simulation.confidence=0"], ("confidence", "0.0")),
