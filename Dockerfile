@@ -2,11 +2,11 @@
 # Two targets: `cpu` (the default, last) and `cuda13`, for hosts with an NVIDIA driver that serves CUDA 13.
 #
 #   docker build -t riskengine .
-#   docker run --rm -v "$PWD/runs:/runs" riskengine venue=binance
+#   docker run --rm --user "$(id -u):$(id -g)" -v "$PWD/runs:/runs" riskengine venue=binance
 #   docker build --target cuda13 -t riskengine:cuda13 .
-#   docker run --rm --gpus all -v "$PWD/runs:/runs" riskengine:cuda13
+#   docker run --rm --gpus all --user "$(id -u):$(id -g)" -v "$PWD/runs:/runs" riskengine:cuda13
 #
-# /runs must be writable by user 10001, or add --user "$(id -u):$(id -g)" to docker run.
+# Without --user the program is user 10001, who must be able to write to /runs.
 
 FROM python:3.11-slim-bookworm@sha256:a36c24f9cbdf4fd0f52d67f0823eeac19c2028c637cecc392d97f980d4fec56b AS base
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PYTHONDONTWRITEBYTECODE=1 HOME=/tmp
