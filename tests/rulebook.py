@@ -1,7 +1,12 @@
 """Rule sets that between them use every rule of a venue, and numbers to draw for them."""
 
+import dataclasses
+
+import numpy as np
 import worlds
 from worlds import INFINITY
+
+from riskengine.specs.book import TRADER
 
 LADDER = (  # floor, initial, maintenance by tier
     (0.0, 0.025, 0.0125),
@@ -280,10 +285,16 @@ def order_book(name: str, rng):
     )
 
 
-def book(name: str, rng, dtype: str = "float64"):
-    """A random book in the layout that all books of those rules share."""
+def book(name: str, rng, dtype: str = "float64", members: bool = False):
+    """A random book in the layout that all books of those rules share.
+
+    With `members` one to five equal accounts stand behind each of its traders.
+    """
     makers, rest = (0, 0) if name in TRADERS_ONLY else (rng.integers(1, 3), rng.integers(0, 2))
     held = worlds.holdings(rng, accounts=rng.integers(4, 13), makers=makers, rest=rest)
+    if members:
+        several = np.where(held.role == TRADER, rng.integers(1, 6, len(held.cash)), 1)
+        held = dataclasses.replace(held, members=several.astype(float))
     return worlds.placed(
         held, traders_only=name in TRADERS_ONLY, rest_in_adl=rng.random() < 0.5, dtype=dtype
     )

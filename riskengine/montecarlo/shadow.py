@@ -25,9 +25,17 @@ def plain_book(book: Book) -> SimpleNamespace:
         account=_account_of(book)[kept].tolist(),
         cash=np.asarray(book.cash, float).tolist(),
         role=np.asarray(book.role).tolist(),
+        members=_members(book),
         rest_in_adl=bool(book.rest_in_adl),
         markets=book.layout.number_of_markets,
     )
+
+
+def _members(book: Book) -> list:
+    """How many equal accounts stand behind each."""
+    if book.members is None:
+        return [1] * book.cash.shape[0]
+    return np.asarray(book.members, float).tolist()
 
 
 def _account_of(book: Book) -> np.ndarray:

@@ -58,4 +58,4 @@ def note_aftermath(nets, state, market, book, venue, flows):
     for i, net in nets.items():
         flows.naked_delta += max(abs(after[i]) - abs(net), 0)
         if flows.deleveraged[i][0] >= 0 and standing[i].equity < 0:
-            flows.winner_bankrupted += 1
+            flows.winner_bankrupted += book.members[i]

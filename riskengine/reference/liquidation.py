@@ -82,23 +82,23 @@ def limit_price(order, standing, state, market, venue):
 
 def order_fractions(account, standing, state, market, book, venue):
     """{position: f}: how much of each position is sent, by `sizing`; dust is sent along."""
-    fractions, clips, whole = {}, {}, 1
+    fractions, clips, whole, members = {}, {}, 1, book.members[account]
     if venue.sizing == "to_margin":
         cost = closing_cost(standing, state, market, book, venue)
         whole = fraction_to_margin(standing, cost, venue)
     if venue.sizing == "clips":
-        clips = clip_fractions(standing, state, market, book, venue)
+        clips = clip_fractions(members, standing, state, market, book, venue)
     for k in standing.margins:
         notional = abs(state.size[k]) * market.mark[book.market[k]]
         part = whole
         if venue.sizing == "fractional" and state.cooldown[account] == 0:
-            part = venue.fraction if notional > venue.fraction_above else 1
+            part = venue.fraction if notional / members > venue.fraction_above else 1
         elif venue.sizing == "tiers":
             part = fraction_down_tiers(k, state, market, book, venue)
         elif venue.sizing == "clips":
             part = clips[k]
         part *= ramp(account, state, venue)
-        fractions[k] = 1 if (1 - part) * notional < venue.dust else part
+        fractions[k] = 1 if (1 - part) * notional / members < venue.dust else part
     return fractions
 
 
@@ -118,16 +118,18 @@ def fraction_down_tiers(position, state, market, book, venue):
     """1 - ceiling / v: to the ceiling of the tier `tiers_down` below; 0 where there is none."""
     m = book.market[position]
     value = margin.tier_value(state.size[position], state.entry[position], market.mark[m], venue)
+    value /= book.members[book.account[position]]
     tier = margin.tier_of(value, m, venue)
     if tier < venue.tiers_down:
         return 0
     return 1 - INSIDE * venue.tier_floor[m][tier - venue.tiers_down + 1] / value
 
 
-def clip_fractions(standing, state, market, book, venue):
+def clip_fractions(members, standing, state, market, book, venue):
     """min(n, max(least, fraction n) dt / clip) of each position, the account's sum at most most dt / clip."""
     clips = market.dt / venue.clip
-    notional = {k: abs(state.size[k]) * market.mark[book.market[k]] for k in standing.margins}
+    price = {k: market.mark[book.market[k]] / members for k in standing.margins}
+    notional = {k: abs(state.size[k]) * price[k] for k in standing.margins}
     wanted = {
         k: min(n, max(venue.clip_least, venue.fraction * n) * clips) for k, n in notional.items()
     }

@@ -53,9 +53,9 @@ def table_margin(value, m, venue):
 
 def position_margin(position, size, state, market, book, venue):
     """Maintenance margin of a position if it has this size."""
-    m = book.market[position]
+    m, members = book.market[position], book.members[book.account[position]]
     value = tier_value(size, state.entry[position], market.mark[m], venue)
-    return maintenance_margin(value, size, m, venue)
+    return members * maintenance_margin(value / members, size / members, m, venue)
 
 
 def standings(state, market, book, venue, wanted=None):

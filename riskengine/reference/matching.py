@@ -21,6 +21,7 @@ class Party:
     score: Number
     position: int | None = None
     pool: int | None = None
+    members: Number = 1  # equal accounts behind it
     closed: Number = 0
     value: Number = 0  # sum of quantity x price received
 
@@ -60,7 +61,9 @@ def account_parties(gaps, entering, standing, state, market, book, venue):
             size=abs(size),
             lot=lot(i, m, market, book),
         )
-        parties.append(Party(m, sign_of(size), abs(size), score(venue.ranking, seen), k))
+        seen = seen.of_one(book.members[i])
+        rank = score(venue.ranking, seen)
+        parties.append(Party(m, sign_of(size), abs(size), rank, k, members=book.members[i]))
     return parties
 
 
@@ -134,6 +137,11 @@ class Seen:
     size: Number
     lot: Number
 
+    def of_one(self, members):
+        """What one of so many equal accounts shows; the place in the line is that of all."""
+        amounts = {name: x / members for name, x in vars(self).items()}
+        return Seen(**(amounts | {"lot": self.lot}))
+
 
 def score(ranking, s):
     """The score of a position by the venue's ranking; highest first."""
@@ -165,9 +173,10 @@ def weighed(gain, weight):
 
 def top(parties, count):
     """The holders of the `count` highest scores; equal scores are all in."""
-    if len(parties) <= count:
-        return parties
-    least = sorted((party.score for party in parties), reverse=True)[count - 1]
+    places, least = 0, INFINITE
+    for party in sorted(parties, key=lambda party: -party.score):
+        if places < count:
+            places, least = places + party.members, party.score
     return [party for party in parties if party.score >= least]
 
 

@@ -55,6 +55,7 @@ class Metrics(dict):
         self.time = 0
         self.peak = 0  # of the pools' realised inflow
         self.liquidated, self.deleveraged = set(), set()
+        self.members = book.members
         self.closed = False  # accounts were deleveraged in this step
         self.pending = []  # (name, time due, sold, proceeds): ADL closings not yet valued
         self.cash, self.size = records.totals(state, book)
@@ -124,8 +125,8 @@ def note_flows(metrics, flows, venue):
             metrics["adl_equity"] += equity
             metrics["adl_profit"] += gains
     metrics.deleveraged |= flows.deleveraged.keys()
-    metrics["accounts_liquidated"] = len(metrics.liquidated)
-    metrics["accounts_deleveraged"] = len(metrics.deleveraged)
+    metrics["accounts_liquidated"] = sum(metrics.members[i] for i in metrics.liquidated)
+    metrics["accounts_deleveraged"] = sum(metrics.members[i] for i in metrics.deleveraged)
     if any(flows.sold) or any(flows.proceeds):
         for name, delay in LATER:
             metrics.pending.append((name, metrics.time + delay, flows.sold, flows.proceeds))

@@ -63,6 +63,7 @@ class Book:
     by_market: Int[Array, " market_slots"]  # position of each slot, market by market; 0 where empty
     occupied: Bool[Array, " market_slots"]
     rest_in_adl: Float[Array, ""]  # 1 where `rest` can be deleveraged
+    members: Float[Array, " accounts"] | None = None  # equal accounts behind each; None: one
     margin: Margin | None = None  # the venue's tiers per position, once attached
     totals: "Totals | None" = None  # once attached
     layout: Layout = static()
@@ -78,6 +79,7 @@ class Holdings:
     market: np.ndarray  # per position
     size: np.ndarray  # per position, units
     entry: np.ndarray  # per position, relative to the opening mark
+    members: np.ndarray | None = None  # per account: equal accounts behind it; None: one each
 
 
 def gross(holdings: Holdings) -> np.ndarray:
@@ -109,13 +111,23 @@ def pack(
     every account and of every position (−1 where a slot is empty).
     """
     layout = _layout(books, markets)
-    packed = [_place(holdings, layout, rest_in_adl, dtype) for holdings in books]
+    packed = [_place(holdings, layout, rest_in_adl, dtype) for holdings in _alike(books)]
     each = [Book(layout=layout, **fields) for fields, _, _ in packed]
     return (
         jax.tree.map(lambda *leaves: jnp.asarray(np.stack(leaves)), *each),
         [accounts for _, accounts, _ in packed],
         [positions for _, _, positions in packed],
     )
+
+
+def _alike(books: Sequence[Holdings]) -> Sequence[Holdings]:
+    """Every book says how many accounts stand behind each, if one of them does."""
+    if all(holdings.members is None for holdings in books):
+        return books
+    return [
+        dataclasses.replace(h, members=np.ones(len(h.cash))) if h.members is None else h
+        for h in books
+    ]
 
 
 def _power_of_two(count: np.ndarray | int) -> np.ndarray | np.integer:
@@ -168,6 +180,7 @@ def _place(
     market = np.zeros(layout.number_of_positions, np.int32)
     cash = np.zeros(layout.number_of_accounts)
     role = np.zeros(layout.number_of_accounts, np.int32)
+    members = np.ones(layout.number_of_accounts)
     account_row = np.full(layout.number_of_accounts, -1)
     position_row = np.full(layout.number_of_positions, -1)
     used = np.zeros(layout.number_of_positions, bool)
@@ -186,6 +199,8 @@ def _place(
         rows = np.flatnonzero(dense if is_dense else ~dense & (slots_needed == width))
         here = account_offset + np.arange(len(rows))
         cash[here], role[here], account_row[here] = holdings.cash[rows], holdings.role[rows], rows
+        if holdings.members is not None:
+            members[here] = holdings.members[rows]
         for column, row in enumerate(rows):
             mine = order[first[row] : first[row + 1]]
             slot = holdings.market[mine] if is_dense else np.arange(len(mine))
@@ -210,6 +225,7 @@ def _place(
         by_market=jnp.asarray(np.where(table < len(size), table, 0), jnp.int32),
         occupied=jnp.asarray(table < len(size)),
         rest_in_adl=jnp.asarray(rest_in_adl, float),
+        members=None if holdings.members is None else jnp.asarray(members, dtype),
     )
     return fields, account_row, position_row
 

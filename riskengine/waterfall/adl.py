@@ -179,7 +179,7 @@ def count(before, state, market, accounts: Accounts, worth, losers, closing, boo
         adl_paid=paid,
         adl_loss_mark=ledger.tree(size * market.mark) - paid,
         adl_loss_index=ledger.tree(size * market.index) - paid,
-        winner_bankrupted=ledger.total(hit & (worth >= 0) & (after < 0)),
+        winner_bankrupted=ledger.count(hit & (worth >= 0) & (after < 0), book),
         account_adl=jnp.any(hit),
         naked_delta=ledger.total(jnp.where(hit, jnp.maximum(net - was, 0.0), 0.0)),
     )

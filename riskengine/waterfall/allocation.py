@@ -6,7 +6,7 @@ from jaxtyping import Array, Float
 from riskengine.specs.book import Book
 from riskengine.specs.venue import Venue
 from riskengine.types import pytree
-from riskengine.waterfall import ledger, select, sequence
+from riskengine.waterfall import ledger, margin, select, sequence
 
 ALL = 1e-14  # what may be missing from all of a side, as its sums round
 
@@ -89,7 +89,8 @@ def _pro_rata(candidates: Side, ranked: Side, wanted, book: Book) -> Side:
 
 def highest(candidates: Side, ranked: Side, book: Book, venue: Venue) -> Side:
     """Only holders of the highest scores of each side of a market; equal scores are all in."""
-    one = Side(accounts=jnp.sign(candidates.accounts), pools=jnp.sign(candidates.pools))
+    each = margin.of_position(jnp.sign(candidates.accounts), book)
+    one = Side(accounts=each, pools=jnp.sign(candidates.pools))
     everyone = select.Ranked.of(ranked.accounts, one.accounts, book, ranked.pools, one.pools)
     places = jnp.broadcast_to(venue.adl.top, (2, one.pools.shape[1]))
     level = select.marginal(everyone, jnp.minimum(places, per_side(one, book)))

@@ -30,19 +30,18 @@ def scores(state, market, accounts, book, venue) -> Float[Array, " positions"]:
     """The score of every position by the venue's ranking."""
     profit = margin.profit(state, market, book)
     value = margin.notional(state, market, book)
-    return ranking.RANKINGS[venue.adl.ranking](
-        ranking.Standing(
-            profit=profit,
-            notional=value,
-            entry_notional=jnp.abs(state.size) * margin.entry(state, book),
-            equity=ledger.per_position(accounts.equity, book),
-            account_notional=ledger.per_position(ledger.per_account(value, book), book),
-            account_profit=ledger.per_position(ledger.per_account(profit, book), book),
-            maintenance=ledger.per_position(accounts.maintenance, book),
-            size=jnp.abs(state.size),
-            lot=ranking.lots(market, accounts, book),
-        )
+    standing = ranking.Standing(
+        profit=profit,
+        notional=value,
+        entry_notional=jnp.abs(state.size) * margin.entry(state, book),
+        equity=ledger.per_position(accounts.equity, book),
+        account_notional=ledger.per_position(ledger.per_account(value, book), book),
+        account_profit=ledger.per_position(ledger.per_account(profit, book), book),
+        maintenance=ledger.per_position(accounts.maintenance, book),
+        size=jnp.abs(state.size),
+        lot=ranking.lots(market, accounts, book),
     )
+    return ranking.RANKINGS[venue.adl.ranking](ranking.of_one(standing, book))
 
 
 def _pool_candidates(state, market, rank, venue):

@@ -9,7 +9,7 @@ back down to the precision of the positions in `share`, and nowhere else.
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Float, Shaped
+from jaxtyping import Array, Bool, Float, Shaped
 
 from riskengine.specs.book import FEW, Book
 
@@ -125,6 +125,11 @@ def per_side(x: Float[Array, " positions"], book: Book) -> Float[Array, "2 marke
 def total(x: Shaped[Array, "*shape"]) -> Float[Array, ""]:
     """Sum of everything, in float64."""
     return tree(x.reshape(-1).astype(DOUBLE))
+
+
+def count(chosen: Bool[Array, " accounts"], book: Book) -> Float[Array, ""]:
+    """How many accounts these are, with all that stand behind each of them."""
+    return total(chosen if book.members is None else jnp.where(chosen, book.members, 0.0))
 
 
 def share(x: Float[Array, " markets"], book: Book) -> Float[Array, " positions"]:

@@ -91,7 +91,7 @@ def _fractional(state, market, accounts, book, venue):
     """A fraction of large positions first; everything while the account's cooldown runs."""
     rules = venue.liquidation
     value = margin.notional(state, market, book)
-    part = value > rules.fraction_above.astype(value.dtype)
+    part = value > margin.of_position(rules.fraction_above.astype(value.dtype), book)
     if rules.cools:
         part = part & (ledger.per_position(state.cooldown, book) <= 0)
     return jnp.where(part, rules.fraction.astype(value.dtype), 1.0)
@@ -143,6 +143,7 @@ def _clips(state, market, accounts, book, venue):
     fraction, least, most = (
         x.astype(value.dtype) for x in (rules.fraction, rules.clip_least, rules.clip_most)
     )
+    least, most = margin.of_position(least, book), margin.of_account(most, book)
     clips = (market.dt / rules.clip).astype(value.dtype)
     wanted = formulas.clip(value, least * clips, fraction * clips, value, jnp.minimum, jnp.maximum)
     together = ledger.per_account(wanted, book)
@@ -170,7 +171,8 @@ def _fractions(state, market, accounts, bankrupt, book: Book, venue: Venue):
     rules = venue.liquidation
     part = ramped(SIZING[rules.sizing](state, market, accounts, book, venue), state, book, venue)
     left = (1.0 - part) * margin.notional(state, market, book)
-    whole = (left < rules.dust.astype(left.dtype)) | ledger.per_position(bankrupt, book)
+    dust = margin.of_position(rules.dust.astype(left.dtype), book)
+    whole = (left < dust) | ledger.per_position(bankrupt, book)
     return jnp.where(whole, 1.0, part)
 
 

@@ -40,6 +40,9 @@ def attach(book: Book, venue: Venue) -> Book:
         for name in ("floor", "ratio", "deduction", "initial")
     }
     spread["premium"] = venue.margin.premium[book.market].astype(book.size.dtype)
+    if book.members is not None:
+        members = ledger.per_position(book.members, book)
+        spread |= _together(spread, members, venue.margin.growth)
     totals = Totals(
         cash=ledger.total(book.cash),
         gross=ledger.total(jnp.abs(book.cash)),
@@ -48,6 +51,29 @@ def attach(book: Book, venue: Venue) -> Book:
     )
     margin = dataclasses.replace(venue.margin, **spread)
     return dataclasses.replace(book, margin=margin, totals=totals)
+
+
+def _together(tables: dict, members: Float[Array, " positions"], growth: str) -> dict:
+    """Tables under which m equal accounts have, as one, the margin of all: m M(v/m).
+
+    Floors and deductions count m times; a premium k g(s/m) is k / g(m) at the size s of all.
+    """
+    dollars = {name: tables[name] * members[None] for name in ("floor", "deduction")}
+    if growth == "none":
+        return dollars
+    return dollars | {"premium": tables["premium"] / GROWTH[growth](members)}
+
+
+def of_account(dollars, book: Book):
+    """What a rule states per account: as often as accounts stand behind one."""
+    return dollars if book.members is None else dollars * book.members
+
+
+def of_position(dollars, book: Book):
+    """The same for positions."""
+    if book.members is None:
+        return dollars
+    return dollars * ledger.per_position(book.members, book)
 
 
 def profit(state: State, market: Market, book: Book) -> Float[Array, " positions"]:

@@ -1,5 +1,8 @@
 """Who is deleveraged first: scores of positions, the highest first (docs/model.md 4.6)."""
 
+import dataclasses
+
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
@@ -25,6 +28,14 @@ class Standing:
     maintenance: Float[Array, "*held"]  # M
     size: Float[Array, "*held"]
     lot: Float[Array, "*held"]  # place in a line that starts anywhere
+
+
+def of_one(s: Standing, book: Book) -> Standing:
+    """What one of the equal accounts shows of which several stand behind an account."""
+    if book.members is None:
+        return s
+    members = ledger.per_position(book.members, book)
+    return dataclasses.replace(jax.tree.map(lambda amount: amount / members, s), lot=s.lot)
 
 
 def profit_leverage(s: Standing):

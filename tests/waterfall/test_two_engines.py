@@ -1,6 +1,7 @@
 """The fast engine against the reference: every stage from the same state, and whole paths."""
 
 from collections import Counter
+from types import SimpleNamespace
 
 import jax
 import numpy as np
@@ -26,10 +27,10 @@ EVENTS = {
 }
 
 
-def _world(name: str, rng) -> tuple[twins.World, object]:
+def _world(name: str, rng, members: bool = False) -> tuple[twins.World, object]:
     """A random book under the rules of that name, and its quotes: violent and thin."""
     world = twins.World(
-        book=rulebook.book(name, rng),
+        book=rulebook.book(name, rng, members=members),
         venue=rulebook.venue(name, rng),
         order_book=rulebook.order_book(name, rng),
     )
@@ -94,10 +95,10 @@ def _untouched(before, found) -> bool:
     return all(jax.tree.leaves(same)) and all(nothing)
 
 
-def _compare(name: str, seed: int, seen: Counter) -> None:
+def _compare(name: str, seed: int, seen: Counter, members: bool = False) -> None:
     """One book on a few steps; what happened is counted in `seen`."""
     rng = np.random.default_rng(seed)
-    world, quotes = _world(name, rng)
+    world, quotes = _world(name, rng, members)
     state = twins.begin(world.book, world.venue)
     state = shaken(state, rng, world.venue) if seed % 2 else state
     for t in range(STEPS):
@@ -130,6 +131,62 @@ def test_every_stage_agrees_with_the_reference(name):
         for event in EVENTS[stage]:
             assert seen[event] > 2, f"{event} hardly ever happened: {seen}"
         assert seen[f"{stage} not needed"] > 2, f"{stage} was always needed: {seen}"
+
+
+@pytest.mark.parametrize("name", ("clips", "tiers", "funding", "backstop"))
+def test_super_accounts_agree_with_the_reference(name):
+    """The rules that speak of dollars per account, where several accounts stand behind one."""
+    seen = Counter()
+    for seed in range(5):
+        _compare(name, seed, seen, members=True)
+    assert all(
+        seen[event] for stage in ("book", "adl") for event in EVENTS[stage] if name != "funding"
+    )
+
+
+def _copied(book, members: list[int]):
+    """Every account as so many equal ones, whose sizes and cash add up to its own."""
+    copies = [[i] * n for i, n in enumerate(members)]
+    accounts = [i for group in copies for i in group]
+    first = np.concatenate([[0], np.cumsum(members)])
+    every = [(k, first[i] + c) for k, i in enumerate(book.account) for c in range(members[i])]
+    part = np.repeat(1.0 / np.asarray(members), members)
+    return SimpleNamespace(
+        size=[book.size[k] * part[a] for k, a in every],
+        entry=[book.entry[k] for k, _ in every],
+        market=[book.market[k] for k, _ in every],
+        account=[int(a) for _, a in every],
+        cash=[book.cash[i] * part[a] for a, i in enumerate(accounts)],
+        role=[book.role[i] for i in accounts],
+        members=[1] * len(accounts),
+        rest_in_adl=book.rest_in_adl,
+        markets=book.markets,
+    )
+
+
+COPIED = ("required_fund", "liquidated_long", "takeover", "fees", "bad_debt", "deleveraged_long",
+          "deleveraged_short", "adl_loss_mark", "adl_equity", "social_loss", "naked_delta")  # fmt: skip
+COUNTED = ("accounts_liquidated", "accounts_deleveraged", "winner_bankrupted")
+ONE_BY_ONE = ("clips", "entry_first", "sequence")  # an order in which equal accounts differ
+
+
+@pytest.mark.parametrize("name", sorted(set(rulebook.RULES) - set(ONE_BY_ONE)))
+def test_equal_accounts_are_as_one_account_with_members(name):
+    """What a rule says in dollars, it says to each of them; nothing else changes."""
+    for seed in range(3):
+        world, quotes = _world(name, np.random.default_rng(seed))
+        one = world.plain_book
+        members = np.random.default_rng(seed).integers(1, 4, len(one.cash))
+        one.members = np.where(np.asarray(one.role) == 0, members, 1).tolist()
+        rows = [twins.plain_quote(worlds.at(quotes, t)) for t in range(STEPS)]
+        (merged, _), (apart, _) = (
+            reference.run(book, world.plain_venue, world.plain_order_book, rows)
+            for book in (one, _copied(one, one.members))
+        )
+        for metric in COPIED:
+            assert merged[metric] == pytest.approx(apart[metric], abs=1e-9 * world.gross), metric
+        for metric in COUNTED:
+            assert merged[metric] == apart[metric], metric
 
 
 @pytest.mark.parametrize("name", rulebook.RULES)
