@@ -168,6 +168,14 @@ def _wilson(p: float, n: float, reach: float) -> tuple[float, float]:
     return low.item(), high.item()
 
 
+def limits(p: float, size: float, sample: Sample, total: bool = True) -> tuple[float, float]:
+    """Of a proportion p at this effective number of paths; where p is 0 or 1, one-sided and exact."""
+    if 0.0 < p < 1.0:
+        return _wilson(p, size, sample.quantile(total))
+    limit = -math.expm1(math.log1p(-sample.level) / sample.paths)  # 1 − (1 − level)^(1/n)
+    return (0.0, limit) if p <= 0.0 else (1.0 - limit, 1.0)
+
+
 def proportion(
     name: str, hit: Values, sample: Sample, unit: str = "probability", total: bool = True
 ) -> Estimate:
@@ -180,10 +188,7 @@ def proportion(
     hit = np.asarray(hit, bool)
     hits, n = int(hit.sum()), sample.paths
     p = hits / n
-    low, high = _wilson(p, effective(hit, sample, total), sample.quantile(total))
-    if hits in (0, n):  # one-sided, exact: 1 − (1 − level)^(1/n)
-        limit = -math.expm1(math.log1p(-sample.level) / n)
-        low, high = (0.0, limit) if hits == 0 else (1.0 - limit, 1.0)
+    low, high = limits(p, effective(hit, sample, total), sample, total)
     note = ""
     if hits < RARE:
         note = f"{hits} of {n} paths: poorly known"

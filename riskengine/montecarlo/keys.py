@@ -33,6 +33,7 @@ class Stream(enum.IntEnum):
     REFINE_COMMON = 15
     REFINE_MARKET = 16
     SHADOW = 17
+    LEVEL = 18
 
 
 SEEDS = 2**32
