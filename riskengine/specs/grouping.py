@@ -32,9 +32,8 @@ from riskengine.specs.book import TRADER, Holdings, gross
 from riskengine.specs.venue import Venue
 from riskengine.types import InputError
 
-WHOLE = 0.25  # of the accounts asked for
+WHOLE = 0.1  # of the accounts asked for
 COMMON = 8  # accounts with the same positions are a cell of their own
-PROFIT_BINS = 4  # of each bin of margin ratios, where a cell has at least so many of those
 DECADES = 10.0 ** np.arange(4, 10)  # USD: where a rule depends on size at every size
 Values = np.ndarray
 
@@ -47,7 +46,7 @@ class Grouping:
     member_of: Values  # per account of that book: row in `holdings`
 
 
-def grouped(holdings: Holdings, venue: Venue, accounts: int) -> Grouping:
+def grouped(holdings: Holdings, venue: Venue, accounts: int, profit_bins: int = 1) -> Grouping:
     """Merge a book into about so many accounts.
 
     There are more where makers, rare hedged portfolios and cells are more than that. The order of
@@ -61,7 +60,7 @@ def grouped(holdings: Holdings, venue: Venue, accounts: int) -> Grouping:
     whole = cell < 0
     member_of = np.where(whole, np.cumsum(whole) - 1, 0)
     left = max(accounts - int(whole.sum()), 1)
-    member_of[~whole] = whole.sum() + _bins(holdings, cell, left)[~whole]
+    member_of[~whole] = whole.sum() + _bins(holdings, cell, left, profit_bins)[~whole]
     return Grouping(_merged(holdings, member_of), member_of)
 
 
@@ -141,7 +140,7 @@ def _thresholds(venue: Venue) -> Values:
 # Bins of a cell
 
 
-def _bins(holdings: Holdings, cell: Values, bins: int) -> Values:
+def _bins(holdings: Holdings, cell: Values, bins: int, profit_bins: int) -> Values:
     """Number every account's bin; cells get bins in proportion to Σ √notional, at least one."""
     value = np.where(cell < 0, 0.0, gross(holdings))
     base = np.where(value > 0.0, value, 1.0)
@@ -151,7 +150,7 @@ def _bins(holdings: Holdings, cell: Values, bins: int) -> Values:
     profit = np.bincount(
         holdings.account, holdings.size * (1.0 - holdings.entry), minlength=len(value)
     )
-    finer = np.where(allowed >= PROFIT_BINS**2, PROFIT_BINS, 1)
+    finer = np.where(allowed >= 4 * profit_bins, profit_bins, 1)
     by_margin = _quantiles(inside, holdings.cash / base, weight, np.round(allowed / finer))
     both = _numbered(inside, by_margin)
     by_profit = _quantiles(both, profit / base, weight, finer)
