@@ -38,7 +38,7 @@ from dataclasses import dataclass
 import jax
 import numpy as np
 from jaxtyping import Array, Key
-from scipy import special
+from scipy import optimize, special
 
 from riskengine.montecarlo import estimators, keys
 from riskengine.montecarlo.estimators import Estimate, Sample, Values
@@ -306,9 +306,12 @@ def _gamma(mean_: float, variance: float, probability: float) -> float:
 def curve(two: TwoLevel, need: str, capital: Values) -> dict[str, Values]:
     """P(need > F) for every F in `capital`, which ascends: as `estimators.curve`, and never rising."""
     each = [_limits(two, exceeds(need, float(f)), True) for f in capital]
-    value, low, high, _ = np.asarray(each).T
+    _, low, high, _ = np.asarray(each).T
+    at, above = _falling(two, need)
+    place = np.searchsorted(at, capital, side="right") - 1
+    value = np.clip(np.where(place < 0, 1.0, above[place]), 0.0, 1.0)
     return {
-        "probability": np.maximum.accumulate(value[::-1])[::-1],
+        "probability": value,
         "low": np.minimum.accumulate(low),
         "high": np.maximum.accumulate(high[::-1])[::-1],
         "hits": np.round(value * two.sample.paths).astype(int),
@@ -316,12 +319,14 @@ def curve(two: TwoLevel, need: str, capital: Values) -> dict[str, Values]:
 
 
 def target(two: TwoLevel, need: str, exceed: float) -> float:
-    """F*(ε): the smallest F from which on P(need > F) ≤ ε everywhere, on the estimated curve.
+    """F*(ε): the smallest F with P(need > F) ≤ ε on the estimated curve, made to fall.
 
-    The curve need not fall where a full run's weight is large: what rises later counts already
-    before. Where every path has run in full it is the order statistic of `estimators.quantile`.
+    Between the two needs of a path that was chosen by little chance the curve jumps by its weight and
+    back; the nearest falling curve (isotonic regression, a point weighs as many needs as lie there)
+    spreads that over its neighbours. Where every path has run in full it is the order statistic of
+    `estimators.quantile`.
     """
-    at, above = _survival(two, need)
+    at, above = _falling(two, need)
     return _first(at, above <= exceed * (1.0 + 1e-12))
 
 
@@ -342,8 +347,8 @@ def fund_target(name: str, two: TwoLevel, need: str, exceed: float, total: bool 
     )  # fmt: skip
 
 
-def _survival(two: TwoLevel, need: str) -> tuple[Values, Values]:
-    """Every need seen, ascending, and the estimated share of paths that need more than each.
+def _survival(two: TwoLevel, need: str) -> tuple[Values, Values, Values]:
+    """Every need seen, ascending, the estimated share of paths that need more, and how often it is.
 
     A chosen path counts 1/π at its need in full and 1 − 1/π at that of the cheap one.
     """
@@ -353,7 +358,16 @@ def _survival(two: TwoLevel, need: str) -> tuple[Values, Values]:
     needs = np.concatenate([two.cheap[need], two.full[need]])
     at, place = np.unique(needs, return_inverse=True)
     held = np.bincount(place, np.concatenate([mass, weight]))
-    return at, (np.cumsum(held[::-1])[::-1] - held) / len(two.cheap)
+    above = (np.cumsum(held[::-1])[::-1] - held) / len(two.cheap)
+    return at, above, np.bincount(place).astype(float)
+
+
+def _falling(two: TwoLevel, need: str) -> tuple[Values, Values]:
+    """`_survival`, the nearest curve that never rises."""
+    at, above, seen = _survival(two, need)
+    if (np.diff(above) <= 0.0).all():
+        return at, above
+    return at, optimize.isotonic_regression(above, weights=seen, increasing=False).x
 
 
 def _first(at: Values, meets: Values) -> float:

@@ -272,8 +272,8 @@ def test_refuses_levels_that_do_not_belong_together():
 def world() -> tuple:
     """Two books of 120 traders, what follows from them, and coarse groups of each."""
     rng = np.random.default_rng(20)
-    held = [worlds.holdings(rng, accounts=80, makers=2) for _ in range(2)]
-    venue = rulebook.venue("hyperliquid", np.random.default_rng(0), dust=1.0)
+    held = [worlds.holdings(rng, accounts=50, makers=2) for _ in range(2)]
+    venue = rulebook.venue("bankrupt", np.random.default_rng(0), dust=1.0)
     merged = [grouping.grouped(h, venue, 16).holdings for h in held]
     stacked, _, _ = books.pack([*held, *merged], worlds.MARKETS)  # in one layout: one program
     packed = [jax.tree.map(lambda x, b=b: x[b : b + 2], stacked) for b in (0, 2)]
@@ -282,7 +282,7 @@ def world() -> tuple:
 
 
 @functools.cache
-def engine_paths(paths: int = 400) -> tuple[Results, Results]:
+def engine_paths(paths: int = 320) -> tuple[Results, Results]:
     """All paths on the books themselves, and on their groups."""
     full, groups, specs = world()
     return tuple(

@@ -60,7 +60,7 @@ def test_makers_rest_and_the_largest_stay_whole():
     assert len(found.holdings.cash) < 120
     count = np.bincount(found.member_of)
     value = books.traded(held)
-    largest = np.argsort(-value)[:16]
+    largest = np.argsort(-value)[: round(grouping.WHOLE * 64)]
     others = np.flatnonzero(held.role != TRADER)
     assert {MAKER, REST} == set(held.role[others])
     assert (count[found.member_of[np.concatenate([largest, others])]] == 1).all()
@@ -133,7 +133,10 @@ def test_copies_merge_without_any_change_of_the_path():
     """Tiers, dust and thresholds in dollars included: members see them as single accounts do."""
     held = worlds.holdings(np.random.default_rng(5), accounts=24, makers=1)
     apart = copied(held, 4)
-    rules = rulebook.venue("hyperliquid", np.random.default_rng(0), dust=50.0, rows=rulebook.LADDER)
+    stages = ("book", "takeover", "adl", "social")
+    rules = rulebook.venue(
+        "hyperliquid", np.random.default_rng(0), dust=50.0, rows=rulebook.LADDER, stages=stages
+    )
     found = grouping.grouped(apart, rules, 25)
     torn = [np.unique(found.member_of[i : i + 4]).size > 1 for i in range(0, 96, 4)]
     assert sum(torn) < 12, "copies are torn apart"
