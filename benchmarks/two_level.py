@@ -22,7 +22,8 @@ import numpy as np
 GROUPS = (128, 256, 512, 1024, 2048)
 USED = 512  # super-accounts of the two levels
 LEVELS = (0.1, 0.05, 0.02, 0.01)
-CHOICES = 200  # of full runs, and as many resamples of paths
+CHOICES = 200  # of full runs
+MANY, RESAMPLES = 100_000, 40  # paths of an F*, and how many F*
 MORE = 20  # times as many paths, of which few run in full
 OUTLOOK = 0.05  # what is asked of them
 MEANS = ("liquidated_long", "fees", "takeover", "bad_debt", "deleveraged_long", "adl_loss_mark")
@@ -156,24 +157,19 @@ def compare(case: Case, full, cheap, cost: float) -> None:
         chance = two_level.chances(cheap[case.need], choice)
         work = cost + float(chance.mean())
         event = two_level.exceeds(case.need, capital)
-        found = [
-            (t.values(event).mean(), two_level.target(t, case.need, exceed))
-            for t in choices(full, cheap, chance)
-        ]
-        resampled = [estimators.upper(rng.choice(need, len(need)), exceed) for _ in range(CHOICES)]
-        p, target = np.asarray(found).T
+        p = np.asarray([t.values(event).mean() for t in choices(full, cheap, chance)])
+        plain_target, target = _many(need, cheap[case.need], exceed, rng)
         hit = need > capital
         differs = hit != (cheap[case.need] > capital)
         plain = hit.mean() * (1.0 - hit.mean())
         noise = float(np.mean((1.0 - chance) / chance * differs))
-        fine = np.isfinite(resampled).all() and np.isfinite(target).all()
-        spread = (np.var(resampled), np.var(target)) if fine else (np.nan, np.nan)
+        spread = plain_target.var(), (target - plain_target).var()
         say(
             table="two_levels", exceed=exceed, work=work, full_runs=float(chance.mean()),
             differ=float(differs.mean()), p_bias=float(np.mean(cheap[case.need] > capital) - hit.mean()),
             p_gain=plain / max(plain + noise, 1e-300) / work, p_z=_z(p, hit.mean()),
             target=capital, target_gain=spread[0] / (spread[0] + spread[1]) / work,
-            target_z=_z(target, capital),
+            target_z=_z(target - plain_target, 0.0),
         )  # fmt: skip
     means = [m for m in MEANS if np.ptp(full[m]) > 0]
     drawn = list(choices(full, cheap, chance))
@@ -186,6 +182,35 @@ def compare(case: Case, full, cheap, cost: float) -> None:
             gain=plain / (plain + noise) / work,
             z=_z(np.asarray([t.values(number).mean() for t in drawn]), full[name].mean()),
         )  # fmt: skip
+
+
+def _many(need, cheap, exceed: float, rng) -> tuple:
+    """F* of `MANY` paths in full and by two levels, again and again.
+
+    Paths are drawn from those that ran, both needs of each times one lognormal factor of 3 %. (Of a
+    few hundred paths a floor that is made for many would give one full run more weight than ε.)
+    """
+    from riskengine.montecarlo import estimators, two_level
+
+    found = []
+    for _ in range(RESAMPLES):
+        rows = rng.integers(len(need), size=MANY)
+        factor = np.exp(0.03 * rng.standard_normal(MANY))
+        x, g = need[rows] * factor, cheap[rows] * factor
+        chance = two_level.chances(g, two_level.Choice(need="x", exceed=(exceed,), floor=FLOOR))
+        ran = np.flatnonzero(rng.random(MANY) < chance)
+        two = two_level.TwoLevel(_results(np.arange(MANY), g), _results(ran, x[ran]), chance)
+        found.append((estimators.upper(x, exceed), two_level.target(two, "x", exceed)))
+    full, both = np.asarray(found).T
+    return full, both
+
+
+def _results(path, x):
+    """Results with this number alone."""
+    from riskengine.montecarlo.simulate import Results
+
+    hits = {"row": np.zeros(0, int)}
+    return Results(path, np.zeros_like(path), {"x": x}, hits, np.zeros((1, 1), int), 0.0, 1, 1)
 
 
 def _metric(name: str, results):
