@@ -21,7 +21,8 @@ A venue is data: a file in [conf/venue](../conf/venue) that names its stages in 
 rules from the small vocabulary below, and gives the numbers. Every number says where it comes from:
 *published* by the venue, *observed* in its data or quoted by others, or an *assumption* of ours;
 the shares are printed with every answer. Where a value is assumed and another is as plausible,
-`ranges` lists it, and a comparison of venues runs it, too:
+`ranges` lists it, and a comparison of venues ([comparison.md](comparison.md): one that was run) runs
+it, too:
 
     riskengine -m experiment=venues venue={names}
 

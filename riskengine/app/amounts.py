@@ -4,10 +4,17 @@ import numpy as np
 
 from riskengine.montecarlo.estimators import Estimate
 
+ROUNDING = 1e-12  # of a whole: less is nothing
+
+
+def hundredths(share: float, digits: int = 3) -> str:
+    """A fraction in percent, without the sign of it."""
+    return f"{100 * share if abs(share) > ROUNDING else 0.0:.{digits}g}"
+
 
 def percent(share: float, digits: int = 3) -> str:
     """A fraction in percent."""
-    return f"{100 * share:.{digits}g} %"
+    return f"{hundredths(share, digits)} %"
 
 
 def usd(x: float | None) -> str:
@@ -33,7 +40,7 @@ def ends(low: float | None, high: float | None, unit: float = 1.0) -> str:
     """Both ends of an interval in percent of a unit: 57.7 to 73.5 %."""
     if low is None or high is None:
         return " to ".join("unbounded" if x is None else percent(x / unit) for x in (low, high))
-    return f"{100 * low / unit:.3g} to {percent(high / unit)}"
+    return f"{hundredths(low / unit)} to {percent(high / unit)}"
 
 
 def probability(e: Estimate, before: str = "") -> str:

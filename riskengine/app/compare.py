@@ -11,7 +11,7 @@ import numpy as np
 from scipy import stats
 
 from riskengine.app import evidence, parquet, rulebook
-from riskengine.app.amounts import usd
+from riskengine.app.amounts import ROUNDING, hundredths, percent, usd
 from riskengine.app.config import VenueConfig
 from riskengine.app.run import Outcome
 from riskengine.app.variants import Job
@@ -208,16 +208,16 @@ def columns(found: Sequence[Venue]) -> dict[str, np.ndarray]:
     }
 
 
-def cell(found: Range, digits: int = 3) -> str:
+def cell(found: Range) -> str:
     """Value, interval, and in brackets the range over what is assumed."""
     if not found.known:
         return "–"
     assert found.value is not None and found.least is not None and found.most is not None
-    said = f"{100 * found.value:.{digits}g} %"
+    said = percent(found.value)
     if found.low is not None and found.high is not None:
-        said += f" ({100 * found.low:.{digits}g}–{100 * found.high:.{digits}g})"
-    if found.least < found.most:
-        said += f" [{100 * found.least:.{digits}g}–{100 * found.most:.{digits}g}]"
+        said += f" ({hundredths(found.low)}–{hundredths(found.high)})"
+    if found.most - found.least > ROUNDING:
+        said += f" [{hundredths(found.least)}–{hundredths(found.most)}]"
     return said
 
 

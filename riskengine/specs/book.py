@@ -12,7 +12,7 @@ from riskengine.specs.venue import Margin
 from riskengine.types import pytree, static
 
 TRADER, MAKER, REST = 0, 1, 2
-FEW = 8  # markets
+FEW = 4  # markets
 
 
 @dataclasses.dataclass(frozen=True)
