@@ -83,6 +83,7 @@ RULES = dict(
         fixed=[0.0, 0.0],
         rows=LADDER,
         sizing="tiers",
+        positions="largest",
         execution="all_or_none",
         limit="bankruptcy",
         book_above=-INFINITY,

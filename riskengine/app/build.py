@@ -126,6 +126,7 @@ def build_venue(config: VenueConfig, markets: tuple[str, ...], interest: np.ndar
             sizing=liquidation.sizing,
             tiers_down=liquidation.tiers_down,
             limit=liquidation.limit,
+            positions=liquidation.positions,
             execution=liquidation.execution,
             backing=liquidation.backing,
             fee_cap=liquidation.fee_cap,

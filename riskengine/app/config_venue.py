@@ -152,6 +152,12 @@ class LiquidationConfig:
     limit_pct: float = number(
         0.0, "how far beyond the mark limits fillable and mark lie", least=0, most=1000
     )
+    positions: str = choice(
+        "all",
+        "which positions of an account are sent in a step",
+        all="all of them",
+        largest="the one with the largest maintenance margin",
+    )
     execution: str = choice(
         "partial",
         "what happens to an order that the book takes in part",

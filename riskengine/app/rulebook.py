@@ -10,8 +10,8 @@ from riskengine.app.config_venue import STAGES, VenueConfig
 OPTIONS: dict[str, tuple[str, ...]] = {
     "prices and margin": ("mark.rule", "margin.kind", "margin.at", "margin.growth"),
     "book": (
-        "liquidation.sizing", "liquidation.limit", "liquidation.execution", "liquidation.backing",
-        "liquidation.fee_cap",
+        "liquidation.sizing", "liquidation.positions", "liquidation.limit", "liquidation.execution",
+        "liquidation.backing", "liquidation.fee_cap",
     ),
     "takeover": ("takeover.sizing", "takeover.price"),
     "adl": (

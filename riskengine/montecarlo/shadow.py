@@ -82,6 +82,7 @@ def plain_venue(venue: Venue) -> SimpleNamespace:
         clip_least=float(liquidation.clip_least),
         clip_most=float(liquidation.clip_most),
         slack=float(liquidation.slack),
+        positions=liquidation.positions,
         execution=liquidation.execution,
         backing=liquidation.backing,
         liquidation_fee=float(liquidation.fee),

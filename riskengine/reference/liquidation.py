@@ -53,7 +53,7 @@ def liquidation_orders(entering, state, market, book, venue):
     for i, standing in entering.items():
         bankrupt = venue.backing == "bankrupt" and state.entered[i] <= 0
         fractions = order_fractions(i, standing, state, market, book, venue)
-        for k in standing.margins:
+        for k in sent(standing, venue):
             size, m = state.size[k], book.market[k]
             fraction = 1 if bankrupt else fractions[k]
             order = Order(m, SELL if size > 0 else BUY, fraction * abs(size), k, fraction=fraction)
@@ -67,6 +67,17 @@ def liquidation_orders(entering, state, market, book, venue):
             if order.quantity > 0 and not bypassed(m, state, venue):
                 orders.append(order)
     return orders
+
+
+def sent(standing, venue):
+    """The account's positions that a step sends: all, or those of the largest maintenance margin."""
+    if venue.positions == "all":
+        return list(standing.margins)
+    most = max(standing.margins.values(), default=0)
+    return [k for k, required in standing.margins.items() if required >= LARGEST * most]
+
+
+LARGEST = 1 - 1e-9  # of the largest margin: as large but for rounding
 
 
 def limit_price(order, standing, state, market, venue):

@@ -3,6 +3,8 @@
 from riskengine.reference import fund, margin, pools, records
 from riskengine.reference.records import INFINITE
 
+CRUMB = 1e-12  # of what an owner pays at most: rounding, not a debt
+
 
 def social_stage(state, market, book, venue):
     """Owners pay, then winners where the venue socialises, and the rest is unfunded.
@@ -13,7 +15,7 @@ def social_stage(state, market, book, venue):
     for pool, debt in enumerate(state.debt):
         owner = venue.owner[pool]
         due = min(debt, max(venue.owner_pays[pool] - state.owner_paid[pool], 0))
-        if owner >= 0 and debt > due:
+        if owner >= 0 and debt - due > CRUMB * venue.owner_pays[pool]:
             flows.queue[owner] = INFINITE  # no capital of the owner pays what is beyond its cap
         if due > 0 and owner >= 0:
             flows.loss[owner] = max(flows.loss[owner], pools.loss_need(owner, state, due))

@@ -50,6 +50,7 @@ class Liquidation:
     sizing: str = static()  # full | fractional | to_margin | tiers | clips
     tiers_down: int = static()
     limit: str = static()  # none | bankruptcy | fillable | mark
+    positions: str = static()  # all | largest: which of an account's are sent in a step
     execution: str = static()  # partial | all_or_none
     backing: str = static()  # none | bankrupt | fills
     fee_cap: str = static()  # equity | surplus | none

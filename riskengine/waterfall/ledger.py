@@ -60,6 +60,15 @@ def per_account(x: Float[Array, " positions"], book: Book) -> Float[Array, " acc
     return _settled(jnp.concatenate(sums))
 
 
+def largest(x: Float[Array, " positions"], book: Book) -> Float[Array, " accounts"]:
+    """The largest entry among the positions of each account."""
+    found, start = [], 0
+    for slots, accounts in book.layout.accounts:
+        found.append(x[start : start + slots * accounts].reshape(slots, accounts).max(0))
+        start += slots * accounts
+    return _settled(jnp.concatenate(found))
+
+
 def per_position(x: Shaped[Array, " accounts"], book: Book) -> Shaped[Array, " positions"]:
     """Give every position the value of its account."""
     if _one_each(book):

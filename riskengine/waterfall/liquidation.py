@@ -12,6 +12,7 @@ from riskengine.waterfall.margin import Accounts
 from riskengine.waterfall.orderbook import Fills, Orders
 from riskengine.waterfall.state import Flows, Market, State, flows
 
+LARGEST = 1.0 - 1e-9  # of the largest margin: as large but for rounding
 CRUMB = 1e-9  # of an order's quantity: rounding, not a fill
 ROUNDING = {"float64": 1e-10, "float32": 1e-4}  # of maintenance margin: cash that is not a debt
 
@@ -192,6 +193,9 @@ def _orders(
 ) -> Orders:
     """Orders of the accounts inside, each with the log distance that its limit tolerates."""
     sends = ledger.per_position(inside, book)
+    if venue.liquidation.positions == "largest":
+        most = ledger.per_position(ledger.largest(accounts.required, book), book)
+        sends = sends & (accounts.required >= LARGEST * most)
     quantity = jnp.where(sends, fraction * jnp.abs(state.size), 0.0)
     if venue.adl.bypass:
         quantity = jnp.where(ledger.share(bypassed(state, venue), book) > 0, 0.0, quantity)

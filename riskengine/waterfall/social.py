@@ -10,6 +10,8 @@ from riskengine.waterfall import formulas, ledger, margin, pools
 from riskengine.waterfall.fund import owed as needed  # noqa: F401  # the same condition
 from riskengine.waterfall.state import Flows, Market, State, flows
 
+CRUMB = 1e-12  # of what an owner pays at most: rounding, not a debt
+
 
 def socialize(state: State, market: Market, book: Book, venue: Venue) -> tuple[State, Flows]:
     """Owners pay first; then the venue's rule; the rest passes to `unfunded`, and no debt is left."""
@@ -37,9 +39,10 @@ def _owners(state: State, market: Market, venue: Venue):
     for pool, owner in enumerate(venue.pools.owner):
         if owner < 0:
             continue
-        due = jnp.zeros_like(state.debt).at[owner].set(state.debt[pool])
-        left = jnp.maximum(venue.pools.owner_pays[pool] - state.owner_paid[pool], 0.0)
-        beyond = due > left  # what no capital of the owner pays
+        due, most = jnp.zeros_like(state.debt), venue.pools.owner_pays[pool]
+        due = due.at[owner].set(state.debt[pool])
+        left = jnp.maximum(most - state.owner_paid[pool], 0.0)
+        beyond = due - left > CRUMB * most  # what no capital of the owner pays
         due = jnp.minimum(due, left)
         payment, need = pools.pay(due, state, venue)
         exits = jnp.maximum(exits, jnp.where(due > 0, need - gains, 0.0))

@@ -2,9 +2,12 @@
 
 from fractions import Fraction as F
 
+import numpy as np
 import pytest
 import worlds
 from test_ledger_by_hand import FLAT, book_of, both_engines, quotes_of
+
+from riskengine.specs.book import Holdings
 
 INFINITY = float("inf")
 ENDLESS = 1e18  # depth: orders are filled at mid
@@ -104,6 +107,24 @@ def test_a_fill_beyond_bankruptcy_takes_place_as_far_as_the_fund_can_pay(fund, f
         assert engine["size"][long] == pytest.approx(1000.0 - filled, abs=1e-9)
         assert engine["pool"][1] == pytest.approx(-filled / 100, abs=1e-9)
         assert engine["cash"][long] == pytest.approx(60 - 0.06 * filled, abs=1e-9)
+
+
+@pytest.mark.parametrize(("positions", "left"), [("all", 0), ("largest", 500)])
+def test_an_account_may_send_its_largest_position_alone(positions, left):
+    """1,000 at 0.96 and 500 at 1 need 48 and 25 USD of margin; of 60 USD 20 are left."""
+    held = Holdings(
+        cash=np.array([60.0, 1e4, 1e4]), role=np.zeros(3, int), account=np.array([0, 0, 1, 2]),
+        market=np.array([0, 1, 0, 1]), size=np.array([1000.0, 500.0, -1000.0, -500.0]),
+        entry=np.ones(4),
+    )  # fmt: skip
+    venue = worlds.venue(**(RULES | dict(stages=("book",), sizing="full", positions=positions)))
+    order_book = worlds.order_book(
+        distance="linear", exponent=1.0, resilience=INFINITY, profit_taking=0.0
+    )
+    book, rows = worlds.placed(held), worlds.rows(held)
+    for engine in next(both_engines(book, venue, order_book, quotes_of(["0.96"], ENDLESS))):
+        assert engine["size"][rows[0]] == pytest.approx(left, abs=1e-9)
+        assert engine["size"][rows[1]] == -1000.0
 
 
 TIERS = ((0.0, 0.1, 0.05), (500.0, 0.12, 0.06), (900.0, 0.14, 0.07))
