@@ -141,6 +141,9 @@ def test_table_figure_and_page_say_the_same(tmp_path):
     page = comparison.page(found, comparison.figure(found))
     for text in ("One &amp; only", "10 % (0–20) [5–20]", "75 % (65–85) [70–80]", "below Other"):
         assert text in page, text
+    assert (
+        page.count('class="scroll"') == page.count('class="scroll" tabindex="0" role="group"') > 0
+    )
     assert "<script" not in page and "http" not in page.partition("<main>")[0]
     columns = compare.columns(found)
     assert columns["adl_probability_least"].tolist() == [0.05, 0.7]
