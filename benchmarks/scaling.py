@@ -41,10 +41,9 @@ def one_market(accounts: int, steps: int, paths: int) -> tuple:
         cash=size / np.clip(np.exp(rng.normal(np.log(4.0), 0.8, accounts)), 1.1, 40.0),
         entry=np.exp(rng.normal(0.0, 0.06, accounts)),
     )
-    returns = rng.normal(-0.15 * rng.random((paths, 1)) / steps, 0.02 / np.sqrt(steps))
-    return yardstick.specs(
-        yardstick.Parameters(), book, np.broadcast_to(returns, (paths, steps)), "float32"
-    )
+    fall = -0.15 * rng.random((paths, 1)) / steps
+    returns = rng.normal(fall, 0.02 / np.sqrt(steps), (paths, steps))
+    return yardstick.specs(yardstick.Parameters(), book, returns, "float32")
 
 
 def many_markets(accounts: int, markets: int, steps: int, paths: int) -> tuple:

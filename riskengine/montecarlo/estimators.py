@@ -51,10 +51,11 @@ class Estimate:
 
     def record(self) -> dict:
         """As plain JSON: no infinities, no NaN."""
-        return {name: _finite(value) for name, value in dataclasses.asdict(self).items()}
+        return {name: finite(value) for name, value in dataclasses.asdict(self).items()}
 
 
-def _finite(x):
+def finite(x):
+    """The same; None for infinities and NaN."""
     return None if isinstance(x, float) and not math.isfinite(x) else x
 
 
@@ -137,9 +138,13 @@ def effective(hit: Values, sample: Sample, total: bool = True) -> float:
     Between-book variance that by chance is below the binomial one is not believed: n_eff ≤ n.
     The simulation error of given books is at most the binomial one (Hoeffding 1956): n_eff ≥ n.
     """
-    n, p = float(sample.paths), float(np.mean(hit))
-    variance = sample.variance(hit, total)
-    if sample.books == 1 or p in (0.0, 1.0) or variance == 0.0:
+    return paths_worth(float(np.mean(hit)), sample.variance(hit, total), sample, total)
+
+
+def paths_worth(p: float, variance: float, sample: Sample, total: bool) -> float:
+    """Independent paths that would know a proportion p with this variance."""
+    n = float(sample.paths)
+    if sample.books == 1 or p in (0.0, 1.0) or variance <= 0.0:
         return n
     found = p * (1.0 - p) * n / (n - 1.0) / variance
     return min(found, n) if total else max(found, n)
@@ -222,7 +227,7 @@ def quantile(
     hits = int(np.sum(x > value))
     method = _method("order statistic", sample, total)
     return Estimate(
-        name, _finite(value), _finite(low), _finite(high),
+        name, finite(value), finite(low), finite(high),
         sample.level, sample.paths, hits, method, unit, note,
     )  # fmt: skip
 

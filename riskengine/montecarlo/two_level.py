@@ -29,6 +29,7 @@ full: of 10⁴ paths at ε = 1 % every fifth, of 10⁶ one in 500. A lower floor
 variance, and the intervals say what it costs.
 """
 
+import bisect
 import dataclasses
 import functools
 import math
@@ -41,7 +42,7 @@ from jaxtyping import Array, Key
 from scipy import optimize, special
 
 from riskengine.montecarlo import estimators, keys
-from riskengine.montecarlo.estimators import Estimate, Sample, Values
+from riskengine.montecarlo.estimators import Estimate, Sample, Values, finite
 from riskengine.montecarlo.keys import Stream
 from riskengine.montecarlo.simulate import Progress, Results, Simulation, simulate
 from riskengine.specs.book import Book
@@ -173,10 +174,11 @@ def _floor(choice: Choice, paths: int) -> float:
 
 def lots(key: Key[Array, ""], paths: Values) -> Values:
     """A uniform number in [0, 1) per path, which decides about its full run and about nothing else."""
-    stream = keys.stream(key, Stream.LEVEL)
-    each = jax.vmap(
-        lambda path: jax.random.uniform(jax.random.fold_in(stream, path), (), "float64")
-    )
+
+    def lot(path):
+        return jax.random.uniform(keys.stream(key, Stream.LEVEL, path), (), "float64")
+
+    each = jax.vmap(lot)
     return np.asarray(each(np.asarray(paths, np.uint32)))
 
 
@@ -226,7 +228,9 @@ def _limits(two: TwoLevel, event: Number, total: bool) -> tuple[float, float, fl
     z, terms = two.values(event), _Corrections.of(two, event)
     p = min(max(float(z.mean()), 0.0), 1.0)
     spread = two.sample.variance(z, total) - terms.variance
-    low, high = estimators.limits(p, _effective(p, spread, two.sample, total), two.sample, total)
+    low, high = estimators.limits(
+        p, estimators.paths_worth(p, spread, two.sample, total), two.sample, total
+    )
     (added_low, added, added_high), (taken_low, taken, taken_high) = terms.added, terms.taken
     down = math.hypot(p - low, added - added_low, taken_high - taken)
     up = math.hypot(high - p, added_high - added, taken - taken_low)
@@ -242,15 +246,6 @@ def _said(two: TwoLevel, number: Number) -> str:
     """How many full runs there are, and how many of them differ from their cheap ones."""
     differ = np.asarray(number(two.full)) != np.asarray(number(two.cheap))[two.rows]
     return f"{len(two.full)} full runs, {int(differ.sum())} of them differ"
-
-
-def _effective(p: float, variance: float, sample: Sample, total: bool) -> float:
-    """Paths that would know p as well if all ran in full; as `estimators.effective`."""
-    n = float(sample.paths)
-    if sample.books == 1 or p in (0.0, 1.0) or variance <= 0.0:
-        return n
-    found = p * (1.0 - p) * n / (n - 1.0) / variance
-    return min(found, n) if total else max(found, n)
 
 
 @dataclass(frozen=True)
@@ -334,14 +329,15 @@ def fund_target(name: str, two: TwoLevel, need: str, exceed: float, total: bool 
     """F*(ε) by `target`; limits are the F where the interval of P(need > F) begins and ceases to hold ε."""
     at, value = _survival(two, need)[0], target(two, need, exceed)
     limits = functools.cache(lambda place: _limits(two, exceeds(need, float(at[place])), total))
-    low = _bisected(len(at), lambda place: limits(place)[1] <= exceed)
-    high = _bisected(len(at), lambda place: limits(place)[2] <= exceed)
+    held = range(len(at))
+    low = bisect.bisect_left(held, True, key=lambda place: limits(place)[1] <= exceed)
+    high = bisect.bisect_left(held, True, key=lambda place: limits(place)[2] <= exceed)
     low, high = (float(at[place]) if place < len(at) else math.inf for place in (low, high))
     said = _said(two, exceeds(need, value))
     if value == math.inf:
         said = f"no capital is enough, or {two.sample.paths} paths cannot carry {exceed:g}"
     return Estimate(
-        name, _finite(value), _finite(min(low, value)), _finite(max(high, value)),
+        name, finite(value), finite(min(low, value)), finite(max(high, value)),
         two.level, two.sample.paths, round(exceed * two.sample.paths), _method(two, total), "USD",
         said,
     )  # fmt: skip
@@ -375,19 +371,6 @@ def _first(at: Values, meets: Values) -> float:
     fails = np.flatnonzero(~meets)
     place = fails[-1] + 1 if len(fails) else 0
     return float(at[place]) if place < len(at) else math.inf
-
-
-def _bisected(count: int, meets: Callable[[int], bool]) -> int:
-    """The first place that meets what those after it do; `count` where none does."""
-    low, high = 0, count
-    while low < high:
-        middle = (low + high) // 2
-        low, high = (low, middle) if meets(middle) else (middle + 1, high)
-    return low
-
-
-def _finite(x: float) -> float | None:
-    return x if math.isfinite(x) else None
 
 
 # Work

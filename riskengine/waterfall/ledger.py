@@ -49,22 +49,23 @@ def _halves(parts: list, pair):
 
 def per_account(x: Float[Array, " positions"], book: Book) -> Float[Array, " accounts"]:
     """Sum over the positions of each account."""
-    if _one_each(book):
-        return x
-    x = _settled(x)
-    sums, start = [], 0
-    for slots, accounts in book.layout.accounts:
-        block = x[start : start + slots * accounts].reshape(slots, accounts)
-        sums.append(tree(block))
-        start += slots * accounts
-    return _settled(jnp.concatenate(sums))
+    return _of_accounts(x, tree, book)
 
 
 def largest(x: Float[Array, " positions"], book: Book) -> Float[Array, " accounts"]:
     """The largest entry among the positions of each account."""
+    return _of_accounts(x, lambda block: block.max(0), book)
+
+
+def _of_accounts(x, together, book: Book) -> Float[Array, " accounts"]:
+    """What the positions of each account come to: `together` of blocks (slots, accounts)."""
+    if _one_each(book):
+        return x
+    x = _settled(x)
     found, start = [], 0
     for slots, accounts in book.layout.accounts:
-        found.append(x[start : start + slots * accounts].reshape(slots, accounts).max(0))
+        block = x[start : start + slots * accounts].reshape(slots, accounts)
+        found.append(together(block))
         start += slots * accounts
     return _settled(jnp.concatenate(found))
 
