@@ -93,7 +93,7 @@ def guarded(need: Callable, run: Callable) -> Callable:
     def call_in_batch(axis_size, batched, x, *args):
         axes = jax.tree.map(lambda b: 0 if b else None, tuple(batched[1:]))
         x = jax.tree.map(
-            lambda v, b: v if b else jnp.broadcast_to(v, (axis_size, *v.shape)), x, batched[0]
+            lambda v, b: v if b else jnp.broadcast_to(v, (axis_size, *jnp.shape(v))), x, batched[0]
         )
         needy = jax.vmap(need, in_axes=(0, *axes), axis_size=axis_size)(x, *args)
         count = _running_count(needy)

@@ -158,9 +158,22 @@ def _stage(name: str, packing: Packing):
             moved = merge(moved, vector(flow), book, venue)
         return packing.pack((state, moved))
 
-    if name in EXACT:
-        add = select.guarded(condition(EXACT[name]), add)
-    return select.guarded(condition(need), add)
+    if name not in EXACT:
+        return select.guarded(condition(need), add)
+    return _exactly(condition(need), condition(EXACT[name]), add)
+
+
+def _exactly(cheap, costly, add):
+    """A stage whose condition is worked out only where a cheap one holds; the state stays in place."""
+    look = select.guarded(lambda flag, *args: cheap(*args), lambda flag, *args: costly(*args))
+    run = select.guarded(
+        lambda packed, flag, *args: flag, lambda packed, flag, *args: add(packed, *args)
+    )
+
+    def stage(packed, *args):
+        return run(packed, look(jnp.asarray(False), packed, *args), *args)
+
+    return stage
 
 
 def audit(state: State, book: Book) -> tuple[Float[Array, ""], Float[Array, ""]]:
