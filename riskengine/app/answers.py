@@ -288,7 +288,10 @@ def _leftover(every: Paths) -> Estimate:
 def checks(study: Study, every: Paths) -> list[Estimate]:
     """What tells whether the numbers may be used: ledger, leftover, time step."""
     sample = every.sample
-    worst = max(float(np.maximum(r["ledger_cash"], r["ledger_size"]).max()) for r in study.runs)
+    runs = [study.results, study.fund, *study.levels.values()]
+    if study.grouped:
+        runs += [study.grouped.results, study.grouped.fund]
+    worst = max(float(np.maximum(r["ledger_cash"], r["ledger_size"]).max()) for r in runs)
     found = [
         Estimate("ledger_residual", worst, None, None, sample.level, sample.paths, None, "maximum",
                  "share of gross"),

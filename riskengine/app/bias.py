@@ -119,9 +119,11 @@ def line(study: Study, names: dict[str, Estimate]) -> str | None:
         )
     )
     gained = names["grouping_gain_probability"].value
-    times = (
-        "" if gained is None else f", {gained:.2g} times less for the accuracy of P(intervention)"
-    )
+    times = ""
+    if gained is not None:
+        times = (
+            f", for the accuracy of P(intervention) full paths would take {gained:.2g} times that"
+        )
     return (
         f"grouped: {len(study.results):,} paths on {accounts:,} super-accounts, {full:,} of them in "
         f"full too: {percent(done, 2)} of the work of full paths{times}; groups alone are off by {off}"

@@ -32,7 +32,9 @@ from riskengine.specs.venue import Venue
 
 FEW = 8  # times the super-accounts: in smaller books grouping saves too little
 ENOUGH = 1.0 / 3.0  # of the work of full paths
-POOR = 8.0  # variance over that of full paths in several markets: the most seen (benchmarks)
+# Variance over that of as many full paths, the most seen: in one market; in several, whose groups are
+# poor (benchmarks/README.md)
+VARIANCE = (2.0, 8.0)
 NEEDS = ("adl_required_fund", "required_fund")
 
 
@@ -125,18 +127,20 @@ def breaking(venue: Venue, markets: int) -> str:
 def _expected(simulation: SimulationConfig, plan: Fidelity) -> tuple[float, str]:
     """Work for the accuracy of full paths, in full paths, and how that comes about.
 
-    Every path on groups; the first ones, and of the others the least chance, in full; and, in several
-    markets, groups that are so poor that `POOR` times the variance is to be expected.
+    Every path on groups; the first ones, and of the others the least chance, in full; and as many more
+    paths as the variance that the choice of full runs adds.
     """
     least = max(two_level.least(choice, simulation.paths) for choice in plan.choices)
     first = simulation.fund_paths / simulation.paths
     chance = 1.0 if least > SURE else min(least + first, 1.0)
     markets = len(plan.question.markets)
-    work = (plan.cost + chance) * (POOR if markets > 1 else 1.0)
-    poor = f", times {POOR:g} for the poor groups of {markets} markets" if markets > 1 else ""
+    variance = VARIANCE[markets > 1]
+    work = (plan.cost + chance) * variance
+    poor = f"the poor groups of {markets} markets" if markets > 1 else "the variance of the choice"
     return work, (
         f"about {percent(work, 2)} of the work of full paths for the same accuracy: "
-        f"{percent(plan.cost, 2)} for groups and {percent(chance, 2)} for paths in full{poor}"
+        f"{percent(plan.cost, 2)} for groups and {percent(chance, 2)} for paths in full, "
+        f"times {variance:g} for {poor}"
     )
 
 

@@ -334,13 +334,13 @@ def fund_target(name: str, two: TwoLevel, need: str, exceed: float, total: bool 
     low = bisect.bisect_left(held, True, key=lambda place: limits(place)[1] <= exceed)
     high = bisect.bisect_left(held, True, key=lambda place: limits(place)[2] <= exceed)
     low, high = (float(at[place]) if place < len(at) else math.inf for place in (low, high))
+    allowed = math.floor(exceed * two.sample.paths * (1.0 + 1e-12))
     said = _said(two, exceeds(need, value))
     if value == math.inf:
         said = f"no capital is enough, or {two.sample.paths} paths cannot carry {exceed:g}"
     return Estimate(
         name, finite(value), finite(min(low, value)), finite(max(high, value)),
-        two.level, two.sample.paths, round(exceed * two.sample.paths), _method(two, total), "USD",
-        said,
+        two.level, two.sample.paths, allowed, _method(two, total), "USD", said,
     )  # fmt: skip
 
 
