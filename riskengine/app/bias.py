@@ -126,7 +126,7 @@ def line(study: Study, names: dict[str, Estimate]) -> str | None:
         )
     return (
         f"grouped: {len(study.results):,} paths on {accounts:,} super-accounts, {full:,} of them in "
-        f"full too: {percent(done, 2)} of the work of full paths{times}; groups alone are off by {off}"
+        f"full too: {percent(done)} of the work of full paths{times}; groups alone are off by {off}"
     )
 
 
