@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from riskengine.app import cohorts, crashes, sentence, stress
+from riskengine.app import bias, cohorts, crashes, sentence, stress
 from riskengine.app import study as study_
 from riskengine.app.amounts import counted, percent, usd
 from riskengine.app.cohorts import People
@@ -16,10 +16,12 @@ from riskengine.app.study import Study
 from riskengine.calibration import target
 from riskengine.calibration.target import Target
 from riskengine.errors import printable
-from riskengine.montecarlo import estimators
+from riskengine.montecarlo import estimators, two_level
 from riskengine.montecarlo.estimators import Estimate, Sample
 from riskengine.montecarlo.metrics import LATER
+from riskengine.montecarlo.paths import Paths
 from riskengine.montecarlo.simulate import Results
+from riskengine.montecarlo.two_level import Number
 
 POINTS = 121  # of the curves
 LOSSES = ("mark", "index", "5min", "60min", "horizon")
@@ -43,61 +45,58 @@ class Answers:
 
 def answer(study: Study, config: Config) -> Answers:
     """Everything that the paths of a study can say."""
-    question, results = study.question, study.results
-    random_books = len(question.opened.holdings) > 1
-    sample = Sample(results.book, config.simulation.confidence, random_books)
-    at_fund = Sample(study.fund.book, config.simulation.confidence, random_books)
-    estimates = probabilities(study, sample, at_fund)
+    question, level = study.question, config.simulation.confidence
+    every = study.every(level)
+    at_fund = Sample(study.fund.book, level, study.random_books)
+    estimates = probabilities(study, every, at_fund)
     lost, horizon = losses(study.fund, at_fund, study.capital), float(question.simulation.dt.sum())
     estimates += [_at_the_end(e, horizon) for e in lost]
     estimates += outside(study, at_fund) + accounts(study, at_fund)
-    estimates += needs(study, sample) + crashes.sizes(study, config, sample)
-    stressed = stress.stressed(study, config.simulation.confidence)
+    estimates += needs(study, every) + crashes.sizes(study, config, every.sample)
+    stressed = stress.stressed(study, every)
     found = None
     if question.opened.complete:
-        found, more = targets(study, config, sample)
-        estimates += more + crashes.within_history(study, config, sample)
-        estimates += crashes.deciding(study, sample, found.estimate.value)
-        estimates += stress.concentration(study, config.simulation.confidence)
-    estimates += checks(study, sample)
+        found, more = targets(study, config, every)
+        estimates += more + crashes.within_history(study, config, every)
+        estimates += crashes.deciding(study, every, found.estimate.value)
+        estimates += stress.concentration(study, level)
+    estimates += checks(study, every) + bias.of_groups(study, every, found)
     return Answers(
         estimates=estimates,
         target=found,
-        curves=fund_curves(study, sample),
-        levels=at_levels(study, config, random_books),
-        people=cohorts.people(study, config.simulation.confidence),
+        curves=fund_curves(study, every),
+        levels=at_levels(study, every),
+        people=cohorts.people(study, level),
         stress=stressed,
         sentence=sentence.lead(study, config, {e.name: e for e in estimates}, stressed.ladder),
     )
 
 
-def probabilities(study: Study, sample: Sample, at_fund: Sample) -> list[Estimate]:
+def probabilities(study: Study, every: Paths, at_fund: Sample) -> list[Estimate]:
     """How likely ADL, a dry fund and an unfunded loss are in one crash.
 
     The first two follow from the needs of all paths, unless a rule can bind before the fund is dry:
     then depletion, like all that happens after the first intervention, is known at the fund only.
     """
-    results, fund, capital = study.results, study.fund, study.capital
-    intervened, depleted = (
-        results["adl_required_fund"] > capital,
-        results["required_fund"] > capital,
-    )
+    fund, capital = study.fund, study.capital
+    intervened = two_level.exceeds("adl_required_fund", capital)
+    every_dry = (every, two_level.exceeds("required_fund", capital))
     early = study_.may_bind_early(study.question.venue)
-    dry = (fund["depleted"], at_fund) if early else (depleted, sample)
-    adl = estimators.proportion("adl_probability", intervened, sample)
+    known, dry = (Paths(fund, at_fund), _depleted) if early else every_dry
+    adl = every.proportion("adl_probability", intervened)
     given = functools.partial(_after_intervention, results=fund, sample=at_fund, intervened=adl)
     found = [
         adl,
-        estimators.proportion("depletion_probability", *dry),
+        known.proportion("depletion_probability", dry),
         estimators.proportion("unfunded_probability", fund["unfunded"] > 0, at_fund),
         given("deleveraging_probability", fund["accounts_deleveraged"] > 0),
         estimators.proportion("social_loss_probability", fund["social_loss"] > 0, at_fund),
-        *by_direction(study, intervened, sample),
+        *by_direction(every, intervened),
         given("unfunded_material_probability", study_.material(study.question, fund)).noted(
             above(study)
         ),
-        estimators.proportion("adl_probability_simulation", intervened, sample, total=False),
-        estimators.proportion("depletion_probability_simulation", *dry, total=False),
+        every.proportion("adl_probability_simulation", intervened, total=False),
+        known.proportion("depletion_probability_simulation", dry, total=False),
     ]
     if study_.owners(study.question):
         found.append(given("owner_pays_probability", fund["owner_profit"] < 0))
@@ -110,31 +109,37 @@ def above(study: Study) -> str:
     return f"above {percent(study_.MATERIAL)} of open interest, {least}"
 
 
-def by_direction(study: Study, hit: np.ndarray, sample: Sample) -> list[Estimate]:
+def _depleted(results: Results) -> np.ndarray:
+    return results["depleted"]
+
+
+def by_direction(every: Paths, event: Number) -> list[Estimate]:
     """P(first intervention) in crashes whose larger move is a fall, and a rise."""
-    size, found = stress.crash_size(study.results), []
+    size, found = stress.crash_size(every.results), []
     for side, mine in (("falls", size < 0), ("rises", size > 0)):
         if mine.any():
-            part = dataclasses.replace(sample, book=sample.book[mine])
-            e = estimators.proportion(f"adl_probability_{side}", hit[mine], part)
+            e = every.some(mine).proportion(f"adl_probability_{side}", event)
             share = f"{100 * mine.mean():.3g} % of crashes"
             found.append(e.noted(share))
     return found
 
 
-def needs(study: Study, sample: Sample) -> list[Estimate]:
+def needs(study: Study, every: Paths) -> list[Estimate]:
     """What every path needs, whatever the fund."""
-    results = study.results
-    beyond = np.maximum(results["required_fund"] - study.capital, 0.0)
+
+    def beyond(results: Results) -> np.ndarray:
+        return np.maximum(results["required_fund"] - study.capital, 0.0)
+
+    def column(name: str, sign: float = 1.0) -> Number:
+        return lambda results: sign * results[name]
+
     return [
-        estimators.mean("excess_draw", beyond, sample, "USD"),
-        estimators.quantile("excess_draw_p99", beyond, 0.01, sample, "USD"),
-        estimators.quantile(
-            "required_fund_cash_median", results["required_fund_cash"], 0.5, sample, "USD"
-        ),
-        estimators.quantile("required_fund_median", results["required_fund"], 0.5, sample, "USD"),
-        estimators.quantile("vault_worst_p99", -results["vault_worst"], 0.01, sample, "USD"),
-        estimators.quantile("drawdown_p99", results["drawdown"], 0.01, sample, "USD"),
+        every.mean("excess_draw", beyond, "USD"),
+        every.quantile("excess_draw_p99", beyond, 0.01),
+        every.quantile("required_fund_cash_median", column("required_fund_cash"), 0.5),
+        every.quantile("required_fund_median", column("required_fund"), 0.5),
+        every.quantile("vault_worst_p99", column("vault_worst", -1.0), 0.01),
+        every.quantile("drawdown_p99", column("drawdown"), 0.01),
     ]
 
 
@@ -241,46 +246,56 @@ def _account_quantile(haircut, row, results: Results, sample: Sample) -> Estimat
     return estimators.quantile(name, haircut, 0.01, each, unit)
 
 
-def targets(study: Study, config: Config, sample: Sample) -> tuple[Target, list[Estimate]]:
+def targets(study: Study, config: Config, every: Paths) -> tuple[Target, list[Estimate]]:
     """The fund that keeps ADL, and the fund that keeps depletion, as rare as asked for."""
-    results, asked = study.results, config.target
-    adl = target.fund_target(
-        "fund_target", results["adl_required_fund"], asked.adl_probability, sample
-    )
-    dry = target.fund_target(
-        "fund_target_depletion", results["required_fund"], asked.depletion_probability, sample
-    )
+    asked, sample = config.target, every.sample
+    adl = _target("fund_target", "adl_required_fund", asked.adl_probability, every)
+    dry = _target("fund_target_depletion", "required_fund", asked.depletion_probability, every)
     paths = Estimate(
         "paths_needed", float(adl.paths_well_known), None, None, sample.level, sample.paths, None,
         "design effect", "paths",
         f"for a relative standard error of 10 % of {asked.adl_probability:g}; "
         f"{adl.paths_for_limit} for an upper limit to exist; design effect {adl.design_effect:.1f}",
-    )  # fmt: skip
-    within, between = estimators.spread(results["adl_required_fund"] > study.capital, sample)
+    ).noted(every.said, last=True)  # fmt: skip
+    hit = every.values(two_level.exceeds("adl_required_fund", study.capital))
     parts = [
         Estimate(f"adl_probability_sd_{which}", sd, None, None, sample.level, sample.paths, None,
                  "analysis of variance", "probability")
-        for which, sd in (("within_books", within), ("between_books", between))
+        for which, sd in zip(
+            ("within_books", "between_books"), estimators.spread(hit, sample), strict=True
+        )
     ]  # fmt: skip
     return adl, [adl.estimate, adl.simulation, dry.estimate, dry.simulation, paths, *parts]
 
 
-def _leftover(results: Results, sample: Sample) -> Estimate:
+def _target(name: str, need: str, exceed: float, every: Paths) -> Target:
+    """F*(ε) from all paths, with the design effects of the best that is known of each."""
+    found = target.fund_target(name, every.results[need], exceed, every.sample)
+    estimate, simulation = (
+        every.quantile(e.name, lambda results: results[need], exceed, total)
+        for e, total in ((found.estimate, True), (found.simulation, False))
+    )
+    return dataclasses.replace(found, estimate=estimate, simulation=simulation)
+
+
+def _leftover(every: Paths) -> Estimate:
     """Mean loss, at its exit price, of the inventory that pools still hold at the horizon."""
-    left = counted(int(np.sum(results["leftover_notional"] > 0)), "path")
-    found = estimators.mean("leftover", results["leftover"], sample, "USD")
+    left = counted(int(np.sum(every.results["leftover_notional"] > 0)), "path")
+    found = every.mean("leftover", lambda results: results["leftover"], "USD")
     return found.noted(f"inventory left at the horizon on {left}, at its exit price")
 
 
-def checks(study: Study, sample: Sample) -> list[Estimate]:
+def checks(study: Study, every: Paths) -> list[Estimate]:
     """What tells whether the numbers may be used: ledger, leftover, time step."""
-    results = study.results
-    runs = [results, study.fund, *study.levels.values()]
+    sample = every.sample
+    runs = [study.results, study.fund, *study.levels.values()]
+    if study.grouped:
+        runs += [study.grouped.results, study.grouped.fund]
     worst = max(float(np.maximum(r["ledger_cash"], r["ledger_size"]).max()) for r in runs)
     found = [
-        Estimate("ledger_residual", worst, None, None, sample.level, len(results), None, "maximum",
+        Estimate("ledger_residual", worst, None, None, sample.level, sample.paths, None, "maximum",
                  "share of gross"),
-        _leftover(results, sample),
+        _leftover(every),
     ]  # fmt: skip
     if study.refined is not None:
         coarse, fine = study.refined.coarse, study.refined.fine
@@ -302,7 +317,7 @@ def checks(study: Study, sample: Sample) -> list[Estimate]:
     return found
 
 
-def fund_curves(study: Study, sample: Sample) -> dict[str, np.ndarray]:
+def fund_curves(study: Study, every: Paths) -> dict[str, np.ndarray]:
     """P(intervention | F) and P(dry | F) on a grid of F, with bands and hits; unfunded at levels only."""
     results = study.results
     needs = {"adl_probability": "adl_required_fund", "depletion_probability": "required_fund"}
@@ -313,36 +328,33 @@ def fund_curves(study: Study, sample: Sample) -> dict[str, np.ndarray]:
     capital = np.unique(np.append(capital, study.capital))
     columns = {"capital": capital}
     for name, need in needs.items():
-        for part, values in estimators.curve(results[need], capital, sample).items():
+        for part, values in every.curve(need, capital).items():
             columns[name if part == "probability" else f"{name}_{part}"] = values
     return columns
 
 
-def at_levels(study: Study, config: Config, random_books: bool) -> dict[str, np.ndarray]:
+def at_levels(study: Study, every: Paths) -> dict[str, np.ndarray]:
     """The risk at each level of F, and whether the paths that ran there agree with the curve.
 
     Interventions and depletion follow from the needs of all paths, as the curve does; what comes
     after them, and depletion where a rule can bind early, from the `paths` that ran at that level.
     """
-    every = study.results
-    whole = Sample(every.book, config.simulation.confidence, random_books)
     early = study_.may_bind_early(study.question.venue)
     rows = []
     for capital, results in sorted(study.levels.items()):
-        sample = Sample(results.book, config.simulation.confidence, random_books)
-        own = every.some(every.rows(results.path))
+        sample = dataclasses.replace(every.sample, book=results.book)
+        own = study.full.some(study.full.rows(results.path))
         row = {"capital": capital, "paths": len(results)}
         expected = own["adl_required_fund"] > capital
         row["adl_flags_equal"] = float(np.array_equal(results["intervened"], expected))
         dry = own["required_fund"] > capital
         row["depleted_flags_equal"] = float(np.array_equal(results["depleted"], dry))
-        events = {
-            "adl_probability": (every["adl_required_fund"] > capital, whole),
-            "depletion_probability": (results["depleted"], sample)
-            if early
-            else (every["required_fund"] > capital, whole),
-        }
-        found = [estimators.proportion(name, hit, known) for name, (hit, known) in events.items()]
+        dry = two_level.exceeds("required_fund", capital)
+        known, dry = (Paths(results, sample), _depleted) if early else (every, dry)
+        found = [
+            every.proportion("adl_probability", two_level.exceeds("adl_required_fund", capital)),
+            known.proportion("depletion_probability", dry),
+        ]
         left = study_.material(study.question, results)
         found.append(
             _after_intervention("unfunded_material_probability", left, results, sample, found[0])

@@ -1,16 +1,28 @@
 """The same as the command line, from Python."""
 
+import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from riskengine.app import answers, build, configure, device, parquet, store, study, validate
+from riskengine.app import (
+    answers,
+    build,
+    configure,
+    device,
+    fidelity,
+    parquet,
+    store,
+    study,
+    validate,
+)
 from riskengine.app.answers import Answers
 from riskengine.app.build import Question
 from riskengine.app.config import Config
 from riskengine.app.study import Study
 from riskengine.errors import InputError, printable
+from riskengine.montecarlo.simulate import Results
 
 
 @dataclass(frozen=True)
@@ -33,9 +45,14 @@ def question(*overrides: str) -> Asked:
 def simulate(asked: Asked, paths: int | None = None) -> Study:
     """Simulate the paths without a limit, and the first of them at the venue's fund and at levels."""
     settings = asked.config.simulation
-    ids = np.arange(settings.paths if paths is None else paths)
-    results = study.unlimited(asked.specs, ids, settings.batch)
-    return study.complete(asked.specs, results, settings)
+    if paths is not None:
+        settings = dataclasses.replace(settings, paths=paths)
+    config = dataclasses.replace(asked.config, simulation=settings)
+
+    def part(question: Question, ids: np.ndarray, _: int) -> Results:
+        return study.unlimited(question, ids, settings.batch)
+
+    return study.simulate_all(fidelity.decide(config, asked.specs), settings, part)
 
 
 def estimate(found: Study, asked: Asked) -> Answers:

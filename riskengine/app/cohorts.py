@@ -97,7 +97,7 @@ def outcomes(study: Study, slot: np.ndarray, level: float) -> Columns:
 
     ADL is counted on the paths at the venue's fund, liquidations on those without a limit.
     """
-    fund, free = study.fund, study.results
+    fund, free = study.fund, study.full
     books, accounts = free.liquidated.shape
     met, all_ = (
         np.repeat(np.bincount(r.book, minlength=books), accounts)[slot] for r in (fund, free)
@@ -180,7 +180,7 @@ def cohorts(study: Study, opened: Columns, level: float) -> list[Cohort]:
 
 def _cohort(study, opened, dimension, name, inside, hit_row, level) -> Cohort:
     """What happens to the accounts that are `inside`."""
-    fund, free, books = study.fund, study.results, len(study.question.opened.holdings)
+    fund, free, books = study.fund, study.full, len(study.question.opened.holdings)
     random = books > 1
     sample = Sample(fund.book, level, random)
     members = np.bincount(opened["book"][inside], minlength=books).astype(float)

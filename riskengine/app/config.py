@@ -71,7 +71,16 @@ class SimulationConfig:
         float64="exact to 1e-12 of gross",
         float32="faster, exact to 1e-6",
     )
-    fidelity: str = choice("full", "which accounts are simulated", full="every account")
+    fidelity: str = choice(
+        "full",
+        "which accounts are simulated (docs/model.md 9.1)",
+        full="every account on every path",
+        grouped="super-accounts on every path, every account on some",
+        auto="grouped where that is expected to save two thirds of the work, else full; says why",
+    )
+    super_accounts: int = number(
+        1024, "accounts of a grouped book, about", least=100, most=1_000_000
+    )
     estimator: str = choice("plain", "how paths are drawn", plain="each with the same weight")
     grid: list[PhaseConfig] = listed("phases of the time grid, one after the other")
     batch: int | None = number(

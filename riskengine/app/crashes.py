@@ -1,7 +1,5 @@
 """How large the simulated crashes are, beside those that were seen, and which set the fund target."""
 
-import dataclasses
-
 import numpy as np
 
 from riskengine.app import stress
@@ -10,6 +8,7 @@ from riskengine.app.config import Config, SeenConfig
 from riskengine.app.study import Study
 from riskengine.montecarlo import estimators
 from riskengine.montecarlo.estimators import Estimate, Sample
+from riskengine.montecarlo.paths import Paths
 
 SIZES = {"median": 0.5, "p90": 0.1, "p99": 0.01}  # quantiles, by the probability to exceed them
 
@@ -39,19 +38,22 @@ def seen(config: Config) -> SeenConfig | None:
     return asked.seen if asked.law == "crash" and asked.seen.largest_pct is not None else None
 
 
-def deciding(study: Study, sample: Sample, target: float | None) -> list[Estimate]:
+def deciding(study: Study, every: Paths, target: float | None) -> list[Estimate]:
     """The crashes that set the fund target: their size, and how many of them go up."""
     if target is None:
         return []
     most = study.results["adl_required_fund"] >= target
-    size, part = stress.crash_size(study.results)[most], _some(sample, most)
-    return [
+    size, part = stress.crash_size(study.results)[most], every.some(most).sample
+    if not len(size):
+        return []
+    found = (
         estimators.quantile("target_crash_size_median", np.abs(size), 0.5, part, "fraction"),
         estimators.proportion("target_crash_rises", size > 0, part, "fraction"),
-    ]
+    )
+    return [e.noted(every.said, last=True) for e in found]
 
 
-def within_history(study: Study, config: Config, sample: Sample) -> list[Estimate]:
+def within_history(study: Study, config: Config, every: Paths) -> list[Estimate]:
     """The fund target of a law without the crashes that are larger than the largest seen."""
     known = seen(config)
     if known is None or known.largest_pct is None:
@@ -61,12 +63,7 @@ def within_history(study: Study, config: Config, sample: Sample) -> list[Estimat
     name, exceed = "fund_target_within_history", config.target.adl_probability
     said = f"{inside.sum():,} of {len(inside):,} crashes, none larger than {percent(limit)}"
     if not inside.any():
-        about = (None, None, None, sample.level, 0, None, "order statistic", "USD", said)
+        about = (None, None, None, every.sample.level, 0, None, "order statistic", "USD", said)
         return [Estimate(name, *about)]
-    need = study.results["adl_required_fund"][inside]
-    found = estimators.quantile(name, need, exceed, _some(sample, inside), "USD")
+    found = every.some(inside).quantile(name, lambda results: results["adl_required_fund"], exceed)
     return [found.noted(said)]
-
-
-def _some(sample: Sample, rows: np.ndarray) -> Sample:
-    return dataclasses.replace(sample, book=sample.book[rows])

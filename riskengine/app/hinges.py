@@ -189,10 +189,8 @@ def _without_largest(found: Study, names: dict[str, Estimate]) -> list[str]:
     """How much of the fund target the ten largest accounts make."""
     if found.safe is None:
         return []
-    rows = found.results.rows(found.safe.path)
-    known = change(
-        names.get("fund_target_without_largest"), found.results["adl_required_fund"][rows]
-    )
+    rows = found.full.rows(found.safe.path)
+    known = change(names.get("fund_target_without_largest"), found.full["adl_required_fund"][rows])
     if known is None:
         return []
     value, base = known.estimate.value or 0.0, known.base

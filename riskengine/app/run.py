@@ -17,6 +17,7 @@ from riskengine.app import (
     build,
     device,
     evidence,
+    fidelity,
     pictures,
     report,
     shadow,
@@ -28,7 +29,8 @@ from riskengine.app import (
 from riskengine.app.amounts import counted, percent, usd
 from riskengine.app.answers import Answers
 from riskengine.app.build import Question
-from riskengine.app.config import Config
+from riskengine.app.config import Config, SimulationConfig
+from riskengine.app.fidelity import Fidelity
 from riskengine.app.shadow import Shadow
 from riskengine.app.show import Screen
 from riskengine.app.study import Study
@@ -71,7 +73,7 @@ def run(config: Config, screen: Screen, command: str = "") -> Outcome:
     resolved = dataclasses.asdict(config)
     version = f"{riskengine.__version__} {device.facts()['platform']} {device.facts()['jaxlib']}"
     asked = {name: value for name, value in resolved.items() if name not in NOT_IN_KEY}
-    asked["simulation"] = {k: v for k, v in asked["simulation"].items() if k != "batch"}
+    asked["simulation"] = {k: v for k, v in asked["simulation"].items() if k not in unused(config)}
     key = store.run_key(asked, question.inputs, version)
     with store.open_run(Path(config.runs), config.name, key) as folder, stoppable():
         if folder.manifest:
@@ -81,6 +83,12 @@ def run(config: Config, screen: Screen, command: str = "") -> Outcome:
         except Interrupted:
             folder.interrupt({"command": command})
             raise
+
+
+def unused(config: Config) -> tuple[str, ...]:
+    """What of `simulation` changes no number."""
+    full = config.simulation.fidelity == "full"
+    return ("batch", "super_accounts") if full else ("batch",)
 
 
 def _done_before(folder: store.RunFolder, screen: Screen) -> Outcome:
@@ -99,11 +107,13 @@ def _compute(
     command: str,
 ) -> Outcome:
     began = time.monotonic()
-    found, seconds = simulate(config, question, folder, screen)
+    chosen = fidelity.decide(config, question)
+    screen.fidelity(chosen)
+    found, seconds = simulate(config, chosen, folder, screen)
     bad = [line for results in found.runs for line in study.violations(results)]
     if bad:
         raise Broken("; ".join(bad))
-    second = _second_opinion(config, question, screen, time.monotonic() - began)
+    second = _second_opinion(config, chosen, time.monotonic() - began)
     answered = answers.answer(found, config)
     facts = _facts(config, found, answered, second, seconds, time.monotonic() - began)
     headline, said = tables.headline(answered), notes(config, found) + folder.notes
@@ -129,46 +139,64 @@ def _compute(
 
 
 def simulate(
-    config: Config, question: Question, folder: store.RunFolder, screen: Screen
+    config: Config, chosen: Fidelity, folder: store.RunFolder, screen: Screen
 ) -> tuple[Study, float]:
     """All runs of a study; shards that an earlier process left are used again."""
-    asked, kept = config.simulation, {}
+    asked, kept, seconds = config.simulation, {}, []
     for shard in folder.load_shards():
         kept[shard.first, shard.count] = shard.arrays
     if kept:
-        earlier = sum(count for _, count in kept)
-        screen.note(f"{earlier:,} of {counted(asked.paths, 'path')} are from an earlier start")
-    size = study.shard_size(question, batch_size(asked.batch, question.books))
-    parts, done = [], 0
+        earlier = sum(count for first, count in kept if first < asked.paths)
+        again = sum(count for first, count in kept if first >= asked.paths)
+        full = f", and {again:,} of those in full" if again else ""
+        screen.note(
+            f"{earlier:,} of {counted(asked.paths, 'path')}{full} are from an earlier start"
+        )
+
     with screen.progress(asked) as progress:
-        for paths in study.shards(asked.paths, size):
-            arrays = kept.get((int(paths[0]), len(paths)))
-            if arrays is None:
-                part = study.unlimited(question, paths, asked.batch, _after(progress, done, asked))
-                folder.save_shard(int(paths[0]), len(paths), part.arrays())
-            else:
-                part = Results.of(arrays)
-            parts.append(part)
-            done += len(paths)
-        found = study.complete(question, Results.join(parts), asked, progress)
-    return found, sum(part.seconds for part in parts)
+
+        def part(question: Question, ids: np.ndarray, before: int) -> Results:
+            """The runs of some paths; in the names of shards `before` went before them."""
+            parts, done = [], 0
+            for paths in study.shards(ids, study.shard_size(question, batch(asked, question))):
+                first, told = before + done, _after(progress, done, len(ids), bool(before))
+                arrays = kept.get((first, len(paths)))
+                if arrays is None:
+                    ran = study.unlimited(question, paths, asked.batch, told)
+                    folder.save_shard(first, len(paths), ran.arrays())
+                else:
+                    ran = Results.of(arrays)
+                parts.append(ran)
+                done += len(paths)
+            seconds.extend(ran.seconds for ran in parts)
+            return Results.join(parts)
+
+        found = study.simulate_all(chosen, asked, part, progress)
+    return found, sum(seconds)
 
 
-def _after(progress, done: int, asked) -> study.Progress:
+def batch(asked: SimulationConfig, question: Question) -> int:
+    return batch_size(asked.batch, question.books)
+
+
+def _after(progress, done: int, paths: int, in_full: bool) -> study.Progress:
     """Progress of one shard as progress of all paths."""
-    return lambda what, more, _: progress(what, done + more, asked.paths)
+    more_said = ", in full" if in_full else ""
+    return lambda what, more, _: progress(what + more_said, done + more, paths)
 
 
-def _second_opinion(
-    config: Config, question: Question, screen: Screen, elapsed: float
-) -> list[Shadow]:
-    """The reference engine on a few paths; it must agree in float64."""
+def _second_opinion(config: Config, chosen: Fidelity, elapsed: float) -> list[Shadow]:
+    """The reference engine on a few paths of every kind of book; it must agree in float64."""
     asked = config.simulation
     if not asked.shadow_paths:
         return []
-    found = shadow.check(
-        question, asked.shadow_paths, asked.paths, shadow.SHARE * elapsed, asked.batch
-    )
+    questions = [q for q in (chosen.question, chosen.groups) if q is not None]
+    time_each = shadow.SHARE * elapsed / len(questions)
+    found = [
+        one
+        for question in questions
+        for one in shadow.check(question, asked.shadow_paths, asked.paths, time_each, asked.batch)
+    ]
     for one in found:
         if one.difference > shadow.TOLERANCE[asked.precision] and asked.precision == "float64":
             raise Broken(
@@ -197,6 +225,7 @@ def _facts(config, found: Study, answered: Answers, second, seconds: float, elap
         "evidence": dataclasses.asdict(graded)
         if (graded := evidence.grade(config.venue))
         else None,
+        "fidelity": _fidelity(found),
         "batch": results.batch,
         "simulation_seconds": round(seconds, 2),
         "elapsed_seconds": round(elapsed, 2),
@@ -204,6 +233,12 @@ def _facts(config, found: Study, answered: Answers, second, seconds: float, elap
         "shadow": [dataclasses.asdict(one) for one in second],
         "inputs": found.question.inputs,
     }
+
+
+def _fidelity(found: Study) -> dict[str, str | int]:
+    """Which accounts ran, why, and how many paths in full where not all did."""
+    record, runs = found.fidelity.record(), found.grouped
+    return record | {"paths_in_full": len(runs.chosen)} if runs else record
 
 
 def notes(config: Config, found: Study) -> list[str]:

@@ -8,11 +8,12 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TextIO
 
-from riskengine.app import colour, hinges, words
+from riskengine.app import bias, colour, hinges, words
 from riskengine.app.amounts import counted
 from riskengine.app.answers import Answers
 from riskengine.app.build import Question
 from riskengine.app.config import Config, SimulationConfig
+from riskengine.app.fidelity import Fidelity
 from riskengine.app.shadow import Shadow
 from riskengine.app.study import Study
 from riskengine.montecarlo.estimators import Estimate
@@ -122,6 +123,11 @@ class Screen:
             self.say(line)
         self.say(f"the report: {folder / 'report.html'}")
 
+    def fidelity(self, chosen: Fidelity) -> None:
+        """Which accounts are simulated, and why, where that was to be decided."""
+        if chosen.asked != "full":
+            self.note(f"simulation.fidelity={chosen.asked}: runs {chosen.name}: {chosen.why}")
+
     def table(self, columns: Sequence[str], rows: Sequence[Sequence[str]], left=()) -> None:
         """Cells under their columns, the first one to the left as those in `left`."""
         from rich import box
@@ -189,8 +195,9 @@ def summary(study: Study, answers: Answers, second: list[Shadow], facts: dict) -
             f"levels: first interventions of at least {int(levels['paths'].min())} paths at "
             f"{len(levels['capital'])} levels of F {text} to the curve, path by path"
         )
-    step = hinges.time_step(study, answers)
-    lines += [step] if step else []
+    names = {e.name: e for e in answers.estimates}
+    more = (hinges.time_step(study, answers), bias.line(study, names))
+    lines += [line for line in more if line]
     if second:
         lines.append(opinion(second, facts["paths"]))
     lines.append(

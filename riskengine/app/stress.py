@@ -1,5 +1,6 @@
 """Questions of a risk committee beside the probability: how small a crash is enough, and who is big."""
 
+import dataclasses
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,9 +9,11 @@ from riskengine.app import study
 from riskengine.app.build import Question
 from riskengine.app.study import Study
 from riskengine.calibration import target
-from riskengine.montecarlo import estimators
+from riskengine.montecarlo import two_level
 from riskengine.montecarlo.estimators import Estimate, Sample
+from riskengine.montecarlo.paths import Paths
 from riskengine.montecarlo.simulate import Results
+from riskengine.montecarlo.two_level import Number
 from riskengine.specs.book import REST, Holdings, net
 from riskengine.specs.scenario import Ladder
 
@@ -29,9 +32,11 @@ class Stress:
     ladder: list["Rung"]  # where the scenario is one
 
 
-def stressed(found: Study, level: float) -> Stress:
+def stressed(found: Study, every: Paths) -> Stress:
     """All of them."""
-    return Stress(reverse(found), by_size(found, level), cover(found.question), ladder(found))
+    return Stress(
+        reverse(found, every), by_size(found, every), cover(found.question), ladder(found)
+    )
 
 
 # The smallest crash
@@ -43,14 +48,15 @@ def crash_size(results: Results) -> np.ndarray:
     return np.where(fall >= rise, -fall, rise)
 
 
-def events(found: Study) -> dict[str, tuple[Results, np.ndarray]]:
-    """The paths on which each event is known, and those on which it happens at the venue's fund."""
-    results, fund, capital = found.results, found.fund, found.capital
+def events(found: Study, every: Paths) -> dict[str, tuple[Paths, Number]]:
+    """The paths on which each event is known, and whether it happens on them at the venue's fund."""
+    fund = Paths(found.fund, dataclasses.replace(every.sample, book=found.fund.book))
+    needs = two_level.exceeds("required_fund", found.capital)
     early = study.may_bind_early(found.question.venue)
     return {
-        "intervention": (results, results["adl_required_fund"] > capital),
-        "dry": (fund, fund["depleted"]) if early else (results, results["required_fund"] > capital),
-        "unfunded": (fund, study.material(found.question, fund)),
+        "intervention": (every, two_level.exceeds("adl_required_fund", found.capital)),
+        "dry": (fund, lambda results: results["depleted"]) if early else (every, needs),
+        "unfunded": (fund, lambda results: study.material(found.question, results)),
     }
 
 
@@ -59,11 +65,11 @@ def columns_of(rows: list[dict]) -> dict[str, np.ndarray]:
     return {name: np.asarray([row[name] for row in rows]) for name in (rows[0] if rows else {})}
 
 
-def reverse(found: Study) -> dict[str, np.ndarray]:
+def reverse(found: Study, every: Paths) -> dict[str, np.ndarray]:
     """Per event: the paths, the hits, and the smallest fall and rise with it; NaN if there is none."""
     rows = []
-    for name, (results, hit) in events(found).items():
-        size = crash_size(results)
+    for name, (paths, event) in events(found, every).items():
+        size, hit = crash_size(paths.results), event(paths.results)
         row = {"event": name, "paths": len(hit), "hits": int(hit.sum())}
         for side, mine in (("fall", hit & (size < 0)), ("rise", hit & (size > 0))):
             row[f"hits_{side}"] = int(mine.sum())
@@ -72,23 +78,22 @@ def reverse(found: Study) -> dict[str, np.ndarray]:
     return columns_of(rows)
 
 
-def by_size(found: Study, level: float) -> dict[str, np.ndarray]:
+def by_size(found: Study, every: Paths) -> dict[str, np.ndarray]:
     """P(event | size of the crash), in bins of size; falls and rises apart.
 
     A bin that few books met has no interval: what differs between books cannot be seen in it.
     """
-    random = len(found.question.opened.holdings) > 1
     rows = []
-    for name, (results, hit) in events(found).items():
-        size = crash_size(results)
+    for name, (paths, event) in events(found, every).items():
+        size = crash_size(paths.results)
         for side, low, high in BINS:
             signed = size if side == "rise" else -size
             inside = (signed > low) & (signed <= high)
             if not inside.any():
                 continue
-            sample = Sample(results.book[inside], level, random)
-            e = estimators.proportion(name, hit[inside], sample)
-            known = not random or sample.books >= study.FEWEST_BOOKS
+            part = paths.some(inside)
+            e = part.proportion(name, event)
+            known = not found.random_books or part.sample.books >= study.FEWEST_BOOKS
             rows.append(
                 {
                     "event": name, "side": side, "from": low, "to": high, "paths": e.n,
@@ -135,14 +140,14 @@ def concentration(found: Study, level: float) -> list[Estimate]:
     other = found.safe
     if other is None:
         return []
-    rows = found.results.rows(other.path)
-    sample = Sample(other.book, level, len(found.question.opened.holdings) > 1)
+    rows = found.full.rows(other.path)
+    sample = Sample(other.book, level, found.random_books)
     exceed = study.seldom(len(rows))
     if exceed > study.SELDOM:
         return []
     change = target.difference(
         "fund_target_without_largest", other["adl_required_fund"],
-        found.results["adl_required_fund"][rows], exceed, sample,
+        found.full["adl_required_fund"][rows], exceed, sample,
     )  # fmt: skip
     note = f"F* of {100 * exceed:.3g} % with the {study.LARGEST} largest accounts safe, less that with them"
     return [change.noted(note, last=True)]

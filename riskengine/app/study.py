@@ -1,4 +1,7 @@
-"""The runs that answer a question: without a limit, at the venue's fund, at levels of F, at dt/2."""
+"""The runs that answer a question: without a limit, at the venue's fund, at levels of F, at dt/2.
+
+All but the first of these are of the books themselves, whatever the fidelity: they are few.
+"""
 
 import dataclasses
 from collections.abc import Callable, Iterator
@@ -10,15 +13,19 @@ import numpy as np
 from riskengine.app import build, replays
 from riskengine.app.build import Question
 from riskengine.app.config import SimulationConfig
+from riskengine.app.fidelity import Fidelity
 from riskengine.app.replays import Replays
 from riskengine.calibration import target
 from riskengine.montecarlo import metrics
+from riskengine.montecarlo.estimators import Sample
+from riskengine.montecarlo.paths import CoupledPaths, Paths
 from riskengine.montecarlo.simulate import (
     Results,
     halved,
     simulate,
     stopped,
 )
+from riskengine.montecarlo.two_level import TwoLevel
 from riskengine.specs import venue as venues
 from riskengine.specs.book import traded
 from riskengine.specs.scenario import Replay
@@ -39,40 +46,110 @@ class Refined:
 
 
 @dataclass(frozen=True)
-class Study:
-    """All paths without a limit, and the first ones at the venue's fund and at levels of it."""
+class Grouped:
+    """The runs of a study whose paths run on books of super-accounts."""
 
-    question: Question
-    results: Results  # with unlimited capital: what every path would need
+    results: Results  # every path without a limit
+    fund: Results  # the first paths at the venue's fund
+    chosen: Results  # paths without a limit on the books themselves, the first ones among them
+    chance: np.ndarray  # of every path to be one of these
+
+
+@dataclass(frozen=True)
+class Study:
+    """Every path without a limit, and the first ones at the venue's fund and at levels of it."""
+
+    fidelity: Fidelity
+    results: Results  # the best known of every path with unlimited capital: what it would need
+    full: Results  # the same of the first paths on the books themselves; of all of them if none is grouped
     fund: Results  # the first paths at the venue's fund
     levels: dict[float, Results]  # F → some paths at that fund
     refined: Refined | None  # some paths without a limit, at half the time step
     safe: Results | None  # some paths without a limit where the largest accounts cannot fail
     replays: Replays | None  # some paths at the venue's fund, step by step
+    grouped: Grouped | None = None
+
+    @property
+    def question(self) -> Question:
+        return self.fidelity.question
 
     @property
     def capital(self) -> float:
         return float(self.question.venue.capital)
 
     @property
+    def random_books(self) -> bool:
+        """Whether books are draws of a law."""
+        return len(self.question.opened.holdings) > 1
+
+    def every(self, level: float) -> Paths:
+        """All paths without a limit, for estimates with intervals at this level."""
+        sample = Sample(self.results.book, level, self.random_books)
+        runs = self.grouped
+        if runs is None:
+            return Paths(self.results, sample)
+        two = TwoLevel(runs.results, runs.chosen, runs.chance, level, self.random_books)
+        return CoupledPaths(self.results, sample, two)
+
+    @property
     def runs(self) -> list[Results]:
         """Every result once."""
         finer = [self.refined.coarse, self.refined.fine] if self.refined else []
         levels = [r for r in self.levels.values() if r is not self.fund]
-        return [self.results, self.fund, *levels, *finer, *([self.safe] if self.safe else [])]
+        runs = self.grouped
+        free = [runs.results, runs.fund, runs.chosen] if runs else [self.results]
+        return [*free, self.fund, *levels, *finer, *([self.safe] if self.safe else [])]
+
+
+Part = Callable[[Question, np.ndarray, int], Results]  # a question, paths, and how many went before
+
+
+def simulate_all(
+    fidelity: Fidelity, asked: SimulationConfig, part: Part, progress: Progress | None = None
+) -> Study:
+    """All runs; `part` is how paths run without a limit: `unlimited`, or that shard by shard."""
+    results = part(fidelity.every, np.arange(asked.paths), 0)
+    if fidelity.groups is None:
+        return complete(fidelity, results, results, asked, progress)
+    first = min(_first(fidelity.question, results, asked), len(results))
+    chance = fidelity.chances(results, first)
+    full = part(fidelity.question, np.arange(first), asked.paths)
+    others = fidelity.chosen(chance, results)[first:]
+    chosen = full
+    if len(others):
+        chosen = Results.join([full, part(fidelity.question, others, asked.paths + first)])
+    known = results.updated(chosen.path, chosen)
+    own = float(fidelity.question.venue.capital)
+    (fund,) = at_funds(
+        fidelity.groups, results, {own: asked.fund_paths}, asked.batch, progress
+    ).values()
+    found = complete(fidelity, known, full, asked, progress)
+    return dataclasses.replace(found, grouped=Grouped(results, fund, chosen, chance))
+
+
+def _first(question: Question, results: Results, asked: SimulationConfig) -> int:
+    """How many paths all run in full: those that also run at a fund, and with the largest safe."""
+    safe = few(question, results, asked.largest_paths)
+    return max(asked.fund_paths, asked.level_paths, *(safe + 1))
 
 
 def complete(
-    question: Question, results: Results, asked: SimulationConfig, progress: Progress | None = None
+    fidelity: Fidelity,
+    results: Results,
+    full: Results,
+    asked: SimulationConfig,
+    progress: Progress | None = None,
 ) -> Study:
-    """All the runs that follow once every path is known without a limit."""
+    """All the runs that follow once every path is known without a limit, `full` in full."""
+    question = fidelity.question
     own, batch = float(question.venue.capital), asked.batch
     levels = target.levels(results["adl_required_fund"], own) if asked.level_paths else []
     counts = dict.fromkeys(map(float, levels), asked.level_paths) | {own: asked.fund_paths}
-    found = at_funds(question, results, counts, batch, progress)
+    found = at_funds(question, full, counts, batch, progress)
     return Study(
-        question=question,
+        fidelity=fidelity,
         results=results,
+        full=full,
         fund=found[own],
         levels=found if len(levels) else {},
         refined=refined(question, results, asked.refine_paths, batch, progress),
@@ -253,10 +330,10 @@ def _simulate(
     )  # fmt: skip
 
 
-def shards(paths: int, size: int) -> Iterator[np.ndarray]:
+def shards(paths: np.ndarray, size: int) -> Iterator[np.ndarray]:
     """Path ids of each shard."""
-    for first in range(0, paths, size):
-        yield np.arange(first, min(first + size, paths))
+    for first in range(0, len(paths), size):
+        yield paths[first : first + size]
 
 
 def violations(results: Results) -> list[str]:

@@ -28,7 +28,14 @@ def write(
     units = {"units": "USD, seconds, fractions", "F": f"{study.capital:.2f} USD"}
     folder.write("config.yaml", _yaml(resolved))
     folder.write_parquet("paths.parquet", path_columns(study), units)
-    folder.write_parquet("unlimited.parquet", _columns(study.results), {"F": "inf"})
+    folder.write_parquet(
+        "unlimited.parquet", _columns(study.results) | in_full(study), {"F": "inf"}
+    )
+    if study.grouped:
+        chance = {"chance": study.grouped.chance}
+        folder.write_parquet(
+            "grouped.parquet", _columns(study.grouped.results) | chance, {"F": "inf"}
+        )
     folder.write_parquet("hits.parquet", hit_columns(study), units)
     people = {n: x for n, x in answers.people.accounts.items() if n != "slot"}
     folder.write_parquet("accounts.parquet", people, units)
@@ -79,6 +86,12 @@ def _columns(results: Results) -> dict[str, np.ndarray]:
     return {"path": results.path, "book": results.book} | results.metrics
 
 
+def in_full(study: Study) -> dict[str, np.ndarray]:
+    """Which paths ran in full, where not all did."""
+    runs = study.grouped
+    return {"in_full": np.isin(study.results.path, runs.chosen.path)} if runs else {}
+
+
 def path_columns(study: Study) -> dict[str, np.ndarray]:
     """One row per path at the venue's fund, in the order of their ids.
 
@@ -90,6 +103,7 @@ def path_columns(study: Study) -> dict[str, np.ndarray]:
     known = ~bound(results, capital)
     known[:count] = True
     columns: dict[str, np.ndarray] = {"path": results.path, "book": results.book, "at_fund": known}
+    columns |= in_full(study)
     needed = {name: results[name] for name in NEEDS}
     needed["excess_draw"] = np.maximum(results["required_fund"] - capital, 0.0)
     needed["intervened"] = results["adl_required_fund"] > capital

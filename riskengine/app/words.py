@@ -83,6 +83,17 @@ GROUPS: dict[str, dict[str, str]] = {
         "adl_probability_sd_within_books": "Standard deviation of P(intervention) within books",
         "adl_probability_sd_between_books": "Standard deviation of P(intervention) between books",
     },
+    "What grouped accounts change": {
+        "grouping_bias_adl_probability": "Bias of groups alone in P(intervention)",
+        "grouping_bias_depletion_probability": "the same in P(fund runs dry), from needs",
+        "grouping_bias_expected_haircut": "the same in the expected haircut at the mark",
+        "grouping_bias_adl_loss_mark": "the same in winners' loss by ADL, mean per crash at the mark",
+        "grouping_bias_bad_debt": "the same in debts of closed accounts, mean per crash",
+        "grouping_bias_fund_draw": "the same in debts paid, mean per crash",
+        "grouping_work": "Work of the paths without a limit, of that in full",
+        "grouping_gain_probability": "Work of full paths for the accuracy of P(intervention), over this",
+        "grouping_gain_target": "the same for the probability at the fund target",
+    },
 }
 
 

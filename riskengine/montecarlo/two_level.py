@@ -161,13 +161,14 @@ def chances(need: Values, choice: Choice) -> Values:
     distance = np.full(len(need), np.inf)
     for capital in (f for f in (*near, *choice.capitals) if 0.0 < f < math.inf):
         distance = np.minimum(distance, np.abs(need - capital) / (choice.width * capital))
-    floor = _floor(choice, len(need)) if choice.floor is None else choice.floor
-    found = np.maximum(np.maximum(distance, 1.0) ** -2.0, floor)
+    found = np.maximum(np.maximum(distance, 1.0) ** -2.0, least(choice, len(need)))
     return np.where(found > SURE, 1.0, found)
 
 
-def _floor(choice: Choice, paths: int) -> float:
-    """With which unseen disagreements may be `UNSEEN` of the rarest probability, at 95 %."""
+def least(choice: Choice, paths: int) -> float:
+    """The floor: if none is given, unseen disagreements may be `UNSEEN` of the rarest ε, at 95 %."""
+    if choice.floor is not None:
+        return choice.floor
     rarest = min(choice.exceed, default=SELDOM)
     return min(math.log(40.0) / (UNSEEN * rarest * paths), 1.0)
 
@@ -333,13 +334,13 @@ def fund_target(name: str, two: TwoLevel, need: str, exceed: float, total: bool 
     low = bisect.bisect_left(held, True, key=lambda place: limits(place)[1] <= exceed)
     high = bisect.bisect_left(held, True, key=lambda place: limits(place)[2] <= exceed)
     low, high = (float(at[place]) if place < len(at) else math.inf for place in (low, high))
+    allowed = math.floor(exceed * two.sample.paths * (1.0 + 1e-12))
     said = _said(two, exceeds(need, value))
     if value == math.inf:
         said = f"no capital is enough, or {two.sample.paths} paths cannot carry {exceed:g}"
     return Estimate(
         name, finite(value), finite(min(low, value)), finite(max(high, value)),
-        two.level, two.sample.paths, round(exceed * two.sample.paths), _method(two, total), "USD",
-        said,
+        two.level, two.sample.paths, allowed, _method(two, total), "USD", said,
     )  # fmt: skip
 
 

@@ -37,6 +37,16 @@ BAD: dict[str, tuple[list[str], tuple[str, ...]]] = {
     "CFG-008": ([f"{P}=.inf"], (INTEGER + ".inf",)),
     "CFG-008 inf": ([f"{P}=inf"], (INTEGER + "inf",)),
     "CFG-008 nan": ([f"{P}=nan"], (INTEGER + "nan",)),
+    "fidelity": (
+        ["simulation.fidelity=static"],
+        ("simulation.fidelity", "full, grouped, auto", "static"),
+    ),
+    "super_accounts": (
+        ["simulation.super_accounts=99"],
+        ("simulation.super_accounts must be an integer >= 100 and <= 1000000", "99"),
+    ),
+    "super_accounts many": (["simulation.super_accounts=1e9"], ("simulation.super_accounts",)),
+    "super_accounts null": (["simulation.super_accounts=null"], ("simulation.super_accounts",)),
     "paths float": ([f"{P}=64.0"], (INTEGER + "64.0",)),
     "paths true": ([f"{P}=true"], (INTEGER + "true",)),
     "paths list": ([f"{P}=[1]"], (INTEGER + "[1]",)),

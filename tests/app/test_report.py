@@ -390,19 +390,19 @@ def test_a_target_within_history_leaves_larger_crashes_out(found, asked):
             "target.adl_probability=0.1",
         ]
     )
-    sample = estimators.Sample(found.results.book)
-    (within,) = crashes.within_history(found, config, sample)
+    every = found.every(0.95)
+    (within,) = crashes.within_history(found, config, every)
     need = found.results["adl_required_fund"][size <= limit]
     assert within.n == len(need) == 32
     assert within.value == estimators.upper(need, 0.1)
     unknown = configure.load([*FEW, "scenario.seen.largest_pct=null"])
-    assert not crashes.within_history(found, unknown, sample)
+    assert not crashes.within_history(found, unknown, every)
 
 
 def test_the_crashes_that_set_the_target_are_those_at_or_above_it(found):
     need = found.results["adl_required_fund"]
     size, target = stress.crash_size(found.results), float(np.sort(need)[-5])
-    median, rises = crashes.deciding(found, estimators.Sample(found.results.book), target)
+    median, rises = crashes.deciding(found, found.every(0.95), target)
     assert median.n == rises.n == 5 and rises.hits == np.sum(size[need >= target] > 0)
     assert median.value == np.median(np.abs(size[need >= target]))
 
