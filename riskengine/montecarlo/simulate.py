@@ -212,7 +212,7 @@ def simulate(
     """
     use_double()
     began = time.perf_counter()
-    asked = _Asked.of(paths, venue.capital if capital is None else capital, books, batch)
+    asked = Asked.of(paths, venue.capital if capital is None else capital, books, batch)
     collected = _Collected(asked.paths, asked.books, books.layout.number_of_accounts)
     rest = (books, venue, scenario, simulation)
     for number, rows, some, (numbers, record, _) in asked.batches(key, rest):
@@ -236,7 +236,7 @@ def traces(
     It is the program of `simulate`, so what is seen here is what happened there.
     """
     use_double()
-    asked = _Asked.of(paths, venue.capital, books, batch)
+    asked = Asked.of(paths, venue.capital, books, batch)
     found: dict[str, np.ndarray] = {}
     for _, rows, some, (_, _, steps) in asked.batches(key, (books, venue, scenario, simulation)):
         for field in dataclasses.fields(steps):
@@ -248,7 +248,7 @@ def traces(
 
 
 @dataclasses.dataclass
-class _Asked:
+class Asked:
     """Paths to run, and how many together."""
 
     paths: np.ndarray
@@ -258,7 +258,7 @@ class _Asked:
     devices: tuple
 
     @classmethod
-    def of(cls, paths, capital, books: Book, batch: int | None) -> "_Asked":
+    def of(cls, paths, capital, books: Book, batch: int | None) -> "Asked":
         paths, devices = np.asarray(paths), tuple(jax.local_devices())
         capital = np.broadcast_to(np.asarray(capital, float), paths.shape)
         if paths.size and not (0 <= paths.min() and paths.max() < 2**32):
@@ -266,12 +266,15 @@ class _Asked:
         count = int(jax.tree.leaves(books)[0].shape[0])
         return cls(paths, capital, count, batch_size(batch, books), devices)
 
-    def batches(self, key, rest: tuple) -> Iterator[tuple[int, np.ndarray, np.ndarray, tuple]]:
-        """What the program gives for a few paths of one book, and for the next ones.
+    def batches(
+        self, key, rest: tuple, program: Callable | None = None
+    ) -> Iterator[tuple[int, np.ndarray, np.ndarray, tuple]]:
+        """What the program (of devices and batch) gives for a few paths of one book, and the next.
 
         With it come the book's number, the rows of `paths` that it holds, and their slots. If a
         batch does not fit in memory it is halved until it does.
         """
+        make = program or _program
         waiting = [np.flatnonzero(self.paths % self.books == book) for book in range(self.books)]
         key, rest = jax.device_put((key, rest), _sharding(self.devices, everywhere=True))
         while sum(len(rows) for rows in waiting):
@@ -280,7 +283,7 @@ class _Asked:
                     slots, some = self.slots(rows)
                     each = (self.paths[slots].astype(np.uint32), self.capital[slots], some)
                     each = jax.device_put(each, _sharding(self.devices))
-                    out = _program(self.devices, self.batch)(key, each, number, *rest)
+                    out = make(self.devices, self.batch)(key, each, number, *rest)
                     yield number, slots[some], some, jax.block_until_ready(out)
                     waiting[number] = waiting[number][len(rows) :]
             except jax.errors.JaxRuntimeError as error:
@@ -366,6 +369,11 @@ def _program(devices: tuple, batch: int) -> Callable:
 
         return jax.vmap(path)(*each)
 
+    return on_devices(devices, on_device)
+
+
+def on_devices(devices: tuple, on_device: Callable) -> Callable:
+    """A program of (key, paths, book, books, venue, scenario, simulation): its paths spread out."""
     if len(devices) == 1:
         return compiled(on_device)
     spread, whole = PartitionSpec("paths"), PartitionSpec()
@@ -393,14 +401,16 @@ def one_path(
     scenario: Scenario,
     simulation: Simulation,
     counts: Bool[Array, ""] | bool = True,
+    scan: Callable = lax.scan,
 ) -> tuple[PathMetrics, AccountRecord, Trace]:
     """One crash of the venue, from its noise to its numbers; `book` knows the venue's margin.
 
-    Where the path does not count its steps have no length, and nothing happens.
+    Where the path does not count its steps have no length, and nothing happens. `scan` goes over
+    the steps as `lax.scan` does.
     """
     quotes = quotes_of(key, path, book, scenario, simulation)
     quotes = dataclasses.replace(quotes, dt=jnp.where(counts, quotes.dt, 0.0))
-    state, market, steps = run(quotes, book, venue, scenario.order_book)
+    state, market, steps = run(quotes, book, venue, scenario.order_book, scan)
     bar = CONSERVATION[str(book.cash.dtype)]
     numbers = metrics.finish(state, market, steps, simulation.dt, book, venue, bar)
     return numbers, state.record, steps
@@ -424,7 +434,7 @@ def quotes_of(
 
 
 def run(
-    quotes: Quote, book: Book, venue: Venue, order_book: OrderBook
+    quotes: Quote, book: Book, venue: Venue, order_book: OrderBook, scan: Callable = lax.scan
 ) -> tuple[State, Market, Trace]:
     """The scan over steps: the last state and market, and what each step looked like."""
 
@@ -435,7 +445,7 @@ def run(
     state = step.opening(book, venue)
     first = jax.tree.map(lambda x: x[0], quotes)
     _, market = price.advance(state, first, order_book, venue)
-    (state, market), steps = lax.scan(advance, (state, market), quotes)
+    (state, market), steps = scan(advance, (state, market), quotes)
 
     def seen(quote, kept, mark, moved):
         """A step as it was; all steps at once, which costs little, where inside the scan it would not."""

@@ -5,6 +5,7 @@ index prices; depth follows from the prices. So importance sampling, quasi-rando
 coupled time grids need nothing but other noise.
 """
 
+import dataclasses
 import math
 
 import jax.numpy as jnp
@@ -133,6 +134,19 @@ def log_index(noise: Noise, path: UInt[Array, ""], scenario: Scenario, dt: Float
     if isinstance(law, Given):
         return law.log_index[path % law.log_index.shape[0]]
     return _replay(noise, law, dt)
+
+
+def louder(law: Crash | Ladder | Replay | Given, factor: Float[Array, ""]):
+    """The same law with every log move multiplied."""
+    if isinstance(law, Crash):
+        return dataclasses.replace(law, scale_table=law.scale_table + jnp.log(factor))
+    if isinstance(law, Ladder):
+        return dataclasses.replace(law, shock=jnp.expm1(factor * jnp.log1p(law.shock)))
+    moves = {"log_index": law.log_index * factor}
+    if isinstance(law, Replay):
+        moves["bridge_volatility"] = law.bridge_volatility * factor
+        moves["own_volatility"] = law.own_volatility * factor
+    return dataclasses.replace(law, **moves)
 
 
 def _crash(noise: Noise, law: Crash, dt: Float[Array, " steps"]) -> Float[Array, "steps markets"]:

@@ -8,7 +8,7 @@ from jaxtyping import Array, Bool, Float
 from riskengine.specs.book import MAKER, Book
 from riskengine.specs.venue import Venue
 from riskengine.types import pytree
-from riskengine.waterfall import ledger, margin, price, select
+from riskengine.waterfall import ledger, margin, price, select, slopes
 from riskengine.waterfall.state import Market, State
 
 WHOLE = 1.0 - 1e-9  # of an order's quantity: what is filled but for rounding is filled whole
@@ -65,8 +65,7 @@ def _fill_all(
 ) -> Float[Array, " positions"]:
     """Q = min(Σ o, cap), pro rata: what is filled when no limit binds."""
     quantity = ledger.per_side(_signed(orders), book)
-    share = jnp.minimum(cap(market) / jnp.where(quantity > 0, quantity, 1.0), 1.0)
-    return orders.quantity * ledger.share_side(share, orders.long, book)
+    return orders.quantity * ledger.share_side(part(quantity, market), orders.long, book)
 
 
 def _fill_within(filled, orders: Orders, state: State, market: Market, book: Book):
@@ -87,9 +86,20 @@ def _fill_within(filled, orders: Orders, state: State, market: Market, book: Boo
     above = jnp.where(orders.tolerance > mine, orders.quantity, 0.0)
     tied = jnp.where(orders.tolerance == mine, orders.quantity, 0.0)
     whole, tie = (ledger.per_side(jnp.where(orders.long, q, -q), book) for q in (above, tied))
-    share = jnp.clip((offered(threshold) - whole) / jnp.where(tie > 0, tie, 1.0), 0.0, 1.0)
+    limit = _limit_of(tied, orders, tie, threshold, book)
+    last = jnp.where(tie > 0, limit, order_book.distance_max.astype(limit.dtype))
+    left = jnp.clip(offered(last) - whole, 0.0, tie)
+    share = left / jnp.where(tie > 0, tie, 1.0)
     share = jnp.where(tie > 0, share, 0.0)
     return above + tied * ledger.share_side(share, orders.long, book)
+
+
+def _limit_of(tied, orders: Orders, tie, threshold, book: Book) -> Float[Array, "2 markets"]:
+    """The marginal limit: with a slope, for it moves with the limits of the orders that hold it."""
+    value = tied * jnp.where(tied > 0, orders.tolerance, 0.0)
+    held = ledger.per_side(jnp.where(orders.long, value, -value), book)
+    mean = held / jnp.where(tie > 0, tie, 1.0)
+    return slopes.like(threshold, mean.astype(threshold.dtype))
 
 
 _within_limits = select.guarded(_limits_bind, _fill_within)
@@ -104,6 +114,13 @@ def cap(market: Market) -> Float[Array, "2 markets"]:
     multiple = market.order_book.fill_cap
     limited = jnp.isfinite(multiple)
     return jnp.where(limited, jnp.where(limited, multiple, 0.0) * market.depth, jnp.inf)
+
+
+def part(quantity: Float[Array, "2 markets"], market: Market) -> Float[Array, "2 markets"]:
+    """min(cap / Q, 1): the part of a quantity that one clearing may take."""
+    most = cap(market)
+    beyond = quantity > most
+    return jnp.where(beyond, most, 1.0) / jnp.where(beyond, quantity, 1.0)
 
 
 def take(

@@ -19,7 +19,7 @@ from jax.custom_batching import custom_vmap
 from jaxtyping import Array, Bool, Float, Int, Shaped, UInt
 
 from riskengine.specs.book import Book
-from riskengine.waterfall import ledger
+from riskengine.waterfall import ledger, slopes
 
 ROWS_PER_PASS = 16  # on a GPU: of so many paths, one is worked on at a time
 SMALL = 512  # numbers; leaves up to this size travel through a guard's loop side by side
@@ -67,7 +67,8 @@ class Packing:
 def guarded(need: Callable, run: Callable) -> Callable:
     """`run(x, *args)` on the paths where `need(x, *args)`; `x` unchanged on the others.
 
-    `run` must leave `x` as it is, to the bit, wherever `need` is false.
+    `run` must leave `x` as it is, to the bit, wherever `need` is false. Derivatives pass through as
+    guards, too (`slopes`).
     """
     run = jax.jit(run)  # traced once, though it stands in more than one place below
 
@@ -129,7 +130,7 @@ def guarded(need: Callable, run: Callable) -> Callable:
         _, moving = lax.while_loop(lambda c: c[0] < count[-1], some, (jnp.int32(0), moving))
         return split.whole(moving, still), jax.tree.map(lambda _: True, x)
 
-    return call
+    return slopes.through(guarded, need, run, call)
 
 
 def _running_count(flags: Bool[Array, " paths"]) -> Int[Array, " paths"]:
@@ -194,6 +195,9 @@ class Ranked:
 
     @classmethod
     def of(cls, score, signed, book: Book, pool_score, pool_signed) -> "Ranked":
+        score, signed, pool_score, pool_signed = lax.stop_gradient(  # no gradient sees an order
+            (score, signed, pool_score, pool_signed)
+        )
         slots = ledger.by_market(signed, book)
         return cls(
             score=ledger.by_market(_ordered(score), book),
@@ -249,7 +253,7 @@ def marginal(ranked: Ranked, wanted: Float[Array, "2 markets"]) -> Float[Array, 
     It is built bit by bit: a bit is set where enough quantity still lies at or above. After half of
     the bits one score is usually left in every row; only if not, the other half is searched.
     """
-    half = ranked.score.dtype.itemsize * 4
+    half, wanted = ranked.score.dtype.itemsize * 4, lax.stop_gradient(wanted)
     ranked = dataclasses.replace(ranked, asked=ranked.asked & jnp.any(wanted > 0, axis=1))
 
     def enough(threshold):
@@ -269,7 +273,8 @@ def crossing(
     bits = ranked.score.dtype.itemsize * 8
 
     def inside(threshold):
-        return ranked.at_least(threshold) >= offered(_unordered(threshold, ranked.dtype))
+        here = lax.stop_gradient(offered(_unordered(threshold, ranked.dtype)))
+        return ranked.at_least(threshold) >= here
 
     start = jnp.zeros((2, ranked.book.layout.number_of_markets), ranked.score.dtype)
     return _unordered(_search(inside, ranked, 0, bits, start), ranked.dtype)

@@ -3,9 +3,9 @@
 import dataclasses
 import math
 
-import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 from jaxtyping import Array, Bool, Float, Shaped
 
 from riskengine.specs.book import Book
@@ -80,8 +80,21 @@ class Market:
     order_book: OrderBook
 
 
-def _of(merge: str):
-    return dataclasses.field(metadata={"merge": merge})
+DECIDING = ("entered", "weakest", "cooldown", "since", "pool_on", "record")
+
+
+def decided(state: State) -> State:
+    """The state with what only decides or is only reported cut out of its derivatives.
+
+    Healths and clocks are compared, and a comparison has no slope; records are read by nobody.
+    """
+    cut = {name: lax.stop_gradient(getattr(state, name)) for name in DECIDING}
+    return dataclasses.replace(state, **cut)
+
+
+def _of(merge: str, seen: bool = False):
+    """How a flow is merged, and whether derivatives of it are ever asked for."""
+    return dataclasses.field(metadata={"merge": merge, "seen": seen})
 
 
 @pytree
@@ -91,20 +104,20 @@ class Flows:
     liquidated: Float[Array, "2"] = _of("sum")  # USD, longs, shorts
     takeover: Float[Array, ""] = _of("sum")
     unwound: Float[Array, ""] = _of("sum")
-    fees: Float[Array, ""] = _of("sum")
-    bad_debt: Float[Array, ""] = _of("sum")
-    fund_draw: Float[Array, ""] = _of("sum")
-    social_loss: Float[Array, ""] = _of("sum")
+    fees: Float[Array, ""] = _of("sum", seen=True)
+    bad_debt: Float[Array, ""] = _of("sum", seen=True)
+    fund_draw: Float[Array, ""] = _of("sum", seen=True)
+    social_loss: Float[Array, ""] = _of("sum", seen=True)
     deleveraged: Float[Array, "2"] = _of("sum")  # USD at mark, counterparties' longs, shorts
     unmatched: Float[Array, ""] = _of("sum")
     adl_size: Float[Array, " markets"] = _of("sum")  # signed units that counterparties closed
     adl_paid: Float[Array, ""] = _of("sum")  # Σ adl_size · price received
-    adl_loss_mark: Float[Array, ""] = _of("sum")
-    adl_loss_index: Float[Array, ""] = _of("sum")
+    adl_loss_mark: Float[Array, ""] = _of("sum", seen=True)
+    adl_loss_index: Float[Array, ""] = _of("sum", seen=True)
     winner_bankrupted: Float[Array, ""] = _of("sum")
     naked_delta: Float[Array, ""] = _of("sum")
     need_cash: Float[Array, " pools"] = _of("max")  # capital with which each rule stays slack
-    need_exit: Float[Array, " pools"] = _of("max")
+    need_exit: Float[Array, " pools"] = _of("max", seen=True)
     need_rules: Float[Array, " pools"] = _of("max")
     account_adl: Float[Array, ""] = _of("max")  # 1 where an account was deleveraged
     worst_loss: Float[Array, ""] = _of("max")  # −Σ(A + U) over first-loss pools
@@ -137,8 +150,12 @@ def flows(book: Book, venue: Venue, **moved: Shaped[Array, "..."]) -> Flows:
 
 
 def vector(moved: Flows) -> Float[Array, " flows"]:
-    """Flows as one vector, which the stages of a step add up."""
-    return jnp.concatenate([x.reshape(-1) for x in jax.tree.leaves(moved)])
+    """Flows as one vector, which the stages of a step add up; derivatives see some of them."""
+    flat = []
+    for field in dataclasses.fields(Flows):
+        x = getattr(moved, field.name).reshape(-1)
+        flat.append(x if field.metadata["seen"] else lax.stop_gradient(x))
+    return jnp.concatenate(flat)
 
 
 def from_vector(values: Float[Array, " flows"], book: Book, venue: Venue) -> Flows:

@@ -26,6 +26,7 @@ from riskengine.waterfall.state import (
     Market,
     Quote,
     State,
+    decided,
     flows,
     merge,
     vector,
@@ -97,7 +98,7 @@ def step(
 ) -> tuple[State, Market, Float[Array, " flows"]]:
     """Move prices, note who is below margin, and let the waterfall run where anybody is."""
     state, market = price.advance(state, quote, order_book, venue)
-    state = margin.watch(state, market, book, venue)
+    state = decided(margin.watch(state, market, book, venue))
     state, moved = waterfall(state, market, book, venue)
     return state, market, moved
 
@@ -156,7 +157,7 @@ def _stage(name: str, packing: Packing):
         lost = flows(book, venue, cash_residual=cash, size_residual=size, **noted)
         for flow in (more, lost):
             moved = merge(moved, vector(flow), book, venue)
-        return packing.pack((state, moved))
+        return packing.pack((decided(state), moved))
 
     if name not in EXACT:
         return select.guarded(condition(need), add)

@@ -108,6 +108,7 @@ def _within_inventory(offered, state: State, market: Market, venue: Venue):
     grows = (then > now) & jnp.isfinite(cap)
     need = jnp.where(grows, then / cap - pools.inflow(state), 0.0)
     empty, full = jnp.where(grows, now, 0.0), jnp.where(grows, then, 1.0)
+    cap = jnp.where(jnp.isfinite(cap), cap, 0.0)
     room = formulas.inventory_room(cap, pools.balance(state, venue), empty, full)
     part = jnp.clip(room, 0.0, 1.0)
     return jnp.where(exceeds(need, venue), part, everything), need
@@ -154,8 +155,7 @@ def unwind(state: State, market: Market, book: Book, venue: Venue) -> tuple[Stat
     sell = jnp.minimum(jnp.maximum(size, 0.0), fastest[:, 0])
     buy = jnp.minimum(jnp.maximum(-size, 0.0), fastest[:, 1])
     asked = jnp.stack([ledger.tree(sell), ledger.tree(buy)])
-    cap = orderbook.cap(market)
-    share = jnp.minimum(cap / jnp.where(asked > 0, asked, 1.0), 1.0)
+    share = orderbook.part(asked, market)
     quantity = asked * share
 
     at = price.fill_price(state, quantity, market)
