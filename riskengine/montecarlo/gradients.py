@@ -139,10 +139,11 @@ def _program(measure: str, names: tuple[str, ...], mode: str, devices: tuple, ba
             def path(number, capital, counts, factors):
                 by = Scales(**{name: jnp.asarray(1.0) for name in NAMES} | factors)
                 own = dataclasses.replace(venue, capital=capital)
-                given = (key, number, counts, book, *scaled(own, scenario, by), simulation)
-                return _outcome(measure, scan, *given)
+                rules, law = scaled(own, scenario, by)
+                return _outcome(measure, scan, key, number, counts, book, rules, law, simulation)
 
-            return jax.vmap(path)(*each, factors)
+            numbers, capital, counts = each
+            return jax.vmap(path)(numbers, capital, counts, factors)
 
         return SLOPES[mode](outcomes, {name: jnp.ones(batch) for name in names})
 

@@ -96,6 +96,7 @@ def _fill_within(filled, orders: Orders, state: State, market: Market, book: Boo
 
 def _limit_of(tied, orders: Orders, tie, threshold, book: Book) -> Float[Array, "2 markets"]:
     """The marginal limit: with a slope, for it moves with the limits of the orders that hold it."""
+    assert orders.tolerance is not None
     value = tied * jnp.where(tied > 0, orders.tolerance, 0.0)
     held = ledger.per_side(jnp.where(orders.long, value, -value), book)
     mean = held / jnp.where(tie > 0, tie, 1.0)
