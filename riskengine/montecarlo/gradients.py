@@ -142,7 +142,7 @@ def _program(measure: str, names: tuple[str, ...], mode: str, devices: tuple, ba
                 rules, law = scaled(own, scenario, by)
                 return _outcome(measure, scan, key, number, counts, book, rules, law, simulation)
 
-            numbers, capital, counts = each
+            numbers, capital, counts, _ = each
             return jax.vmap(path)(numbers, capital, counts, factors)
 
         return SLOPES[mode](outcomes, {name: jnp.ones(batch) for name in names})
@@ -156,7 +156,9 @@ def _outcome(measure, scan, key, number, counts, book, venue, scenario, simulati
     if beyond:
         venue = dataclasses.replace(venue, capital=jnp.asarray(jnp.inf))
     book = margin.attach(book, venue)
-    numbers, _, _ = simulate.one_path(key, number, book, venue, scenario, simulation, counts, scan)
+    numbers, _, _ = simulate.one_path(
+        key, number, book, venue, scenario, simulation, counts, scan=scan
+    )
     return (
         jnp.maximum(numbers.required_fund - capital, 0.0) if beyond else getattr(numbers, measure)
     )

@@ -34,6 +34,9 @@ class Stream(enum.IntEnum):
     REFINE_MARKET = 16
     SHADOW = 17
     LEVEL = 18
+    LEAN = 19
+    CHOICE = 20
+    GRID = 21
 
 
 SEEDS = 2**32

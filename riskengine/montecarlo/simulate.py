@@ -202,17 +202,20 @@ def simulate(
     capital: np.ndarray | None = None,
     batch: int | None = None,
     progress: Progress | None = None,
+    scale: np.ndarray | None = None,
 ) -> Results:
     """Simulate the given paths; path p meets book p modulo the number of books.
 
     `books` are stacked along a leading axis; `capital` is the first-loss capital that each path
-    meets, in USD, and the venue's own if absent: so a path may be asked for at several. A path's
-    numbers depend on its id and its capital alone: not on which other paths run, in which batches,
+    meets, in USD, and the venue's own if absent: so a path may be asked for at several. `scale` is
+    the uniform number that decides the scale of each path, and its own if absent. A path's numbers
+    depend on its id, its capital and its scale alone: not on which other paths run, in which batches,
     or on how many devices. If a batch does not fit in memory it is halved until it does.
     """
     use_double()
     began = time.perf_counter()
-    asked = Asked.of(paths, venue.capital if capital is None else capital, books, batch)
+    met = venue.capital if capital is None else capital
+    asked = Asked.of(paths, met, books, batch, scale)
     collected = _Collected(asked.paths, asked.books, books.layout.number_of_accounts)
     rest = (books, venue, scenario, simulation)
     for number, rows, some, (numbers, record, _) in asked.batches(key, rest):
@@ -253,18 +256,19 @@ class Asked:
 
     paths: np.ndarray
     capital: np.ndarray  # USD, that each path meets
+    scale: np.ndarray | None  # uniform number of each path; None: its own
     books: int
     batch: int  # paths per device and call
     devices: tuple
 
     @classmethod
-    def of(cls, paths, capital, books: Book, batch: int | None) -> "Asked":
+    def of(cls, paths, capital, books: Book, batch: int | None, scale=None) -> "Asked":
         paths, devices = np.asarray(paths), tuple(jax.local_devices())
         capital = np.broadcast_to(np.asarray(capital, float), paths.shape)
         if paths.size and not (0 <= paths.min() and paths.max() < 2**32):
             raise ValueError(f"path ids must lie in [0, 2**32), got {paths.min()} to {paths.max()}")
         count = int(jax.tree.leaves(books)[0].shape[0])
-        return cls(paths, capital, count, batch_size(batch, books), devices)
+        return cls(paths, capital, scale, count, batch_size(batch, books), devices)
 
     def batches(
         self, key, rest: tuple, program: Callable | None = None
@@ -276,13 +280,14 @@ class Asked:
         """
         make = program or _program
         waiting = [np.flatnonzero(self.paths % self.books == book) for book in range(self.books)]
-        key, rest = jax.device_put((key, rest), _sharding(self.devices, everywhere=True))
+        key, rest = jax.device_put((key, rest), sharding(self.devices, everywhere=True))
         while sum(len(rows) for rows in waiting):
             try:
                 for number, rows in _chunks(waiting, self.batch * len(self.devices)):
                     slots, some = self.slots(rows)
-                    each = (self.paths[slots].astype(np.uint32), self.capital[slots], some)
-                    each = jax.device_put(each, _sharding(self.devices))
+                    given = None if self.scale is None else self.scale[slots]
+                    each = (self.paths[slots].astype(np.uint32), self.capital[slots], some, given)
+                    each = jax.device_put(each, sharding(self.devices))
                     out = make(self.devices, self.batch)(key, each, number, *rest)
                     yield number, slots[some], some, jax.block_until_ready(out)
                     waiting[number] = waiting[number][len(rows) :]
@@ -362,9 +367,11 @@ def _program(devices: tuple, batch: int) -> Callable:
     def on_device(key, each, number, books, venue, scenario, simulation):
         book = margin.attach(jax.tree.map(lambda x: x[number], books), venue)
 
-        def path(number, capital, counts):
+        def path(number, capital, counts, scale):
             own = dataclasses.replace(venue, capital=capital)
-            numbers, record, steps = one_path(key, number, book, own, scenario, simulation, counts)
+            numbers, record, steps = one_path(
+                key, number, book, own, scenario, simulation, counts, scale
+            )
             return metrics.row(numbers), record, steps
 
         return jax.vmap(path)(*each)
@@ -379,7 +386,7 @@ def on_devices(devices: tuple, on_device: Callable) -> Callable:
     spread, whole = PartitionSpec("paths"), PartitionSpec()
     sharded = jax.shard_map(
         on_device,
-        mesh=_sharding(devices).mesh,
+        mesh=sharding(devices).mesh,
         in_specs=(whole, spread, whole, whole, whole, whole, whole),
         out_specs=spread,
         check_vma=False,  # a while loop's length differs from device to device
@@ -387,7 +394,7 @@ def on_devices(devices: tuple, on_device: Callable) -> Callable:
     return compiled(sharded)
 
 
-def _sharding(devices: tuple, everywhere: bool = False) -> NamedSharding:
+def sharding(devices: tuple, everywhere: bool = False) -> NamedSharding:
     """Paths spread over the devices, or the same numbers on all of them."""
     mesh = Mesh(np.asarray(devices), ("paths",))
     return NamedSharding(mesh, PartitionSpec() if everywhere else PartitionSpec("paths"))
@@ -401,6 +408,7 @@ def one_path(
     scenario: Scenario,
     simulation: Simulation,
     counts: Bool[Array, ""] | bool = True,
+    scale: Float[Array, ""] | None = None,
     scan: Callable = lax.scan,
 ) -> tuple[PathMetrics, AccountRecord, Trace]:
     """One crash of the venue, from its noise to its numbers; `book` knows the venue's margin.
@@ -408,7 +416,7 @@ def one_path(
     Where the path does not count its steps have no length, and nothing happens. `scan` goes over
     the steps as `lax.scan` does.
     """
-    quotes = quotes_of(key, path, book, scenario, simulation)
+    quotes = quotes_of(key, path, book, scenario, simulation, scale)
     quotes = dataclasses.replace(quotes, dt=jnp.where(counts, quotes.dt, 0.0))
     state, market, steps = run(quotes, book, venue, scenario.order_book, scan)
     bar = CONSERVATION[str(book.cash.dtype)]
@@ -422,10 +430,13 @@ def quotes_of(
     book: Book,
     scenario: Scenario,
     simulation: Simulation,
+    scale: Float[Array, ""] | None = None,
 ) -> Quote:
     """Index, depth and length of every step of one path."""
     dt = simulation.dt
     drawn = noise.draw(key, path, simulation.market_ids, simulation.whole, simulation.half)
+    if scale is not None:
+        drawn = dataclasses.replace(drawn, scale=scale)
     log_index = scenarios.log_index(drawn, path, scenario, dt)
     assert book.totals is not None, "the book is not attached to a venue"
     depth = scenarios.depth_of(drawn, log_index, scenario.depth, dt)

@@ -1,0 +1,172 @@
+"""What weighted paths say: probabilities and fund targets of rare events, or that they cannot say it.
+
+Of n independent draws each has run on no path, one or several, and these count w times: the estimate
+of E[f] is the mean of y = Σ w f over the draws, and its interval that of a mean of independent numbers
+within books and between them (`montecarlo.estimators`). Weights alone tell little about how good that
+is (a good lean may have few paths of large weight, a bad one none); what counts is y. An estimate is
+given only if
+
+- as many paths of equal y would be at least `WORTH`, (Σ y)² / Σ y²;
+- none of them makes more than `SHARE` of the sum;
+- the tail index of y is not above `TAIL` by more than its standard error, so that y behaves as if it had
+  a variance (generalised Pareto law of the largest);
+- the mean weight is within three standard errors of 1, which it is if nothing was overlooked.
+"""
+
+import bisect
+import functools
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import stats
+
+from riskengine.montecarlo.estimators import Estimate, Sample, Values, finite
+
+WORTH = 100.0
+SHARE = 0.05
+TAIL = 0.5
+OFF = 3.0  # standard errors
+
+
+@dataclass(frozen=True)
+class Health:
+    """Whether weights times events carry an estimate, and what they look like."""
+
+    worth: float  # paths of equal weight
+    share: float  # of the largest in the sum
+    tail: float  # index of y less its standard error; nan where there are too few
+    weight_off: float  # mean weight less 1, in standard errors
+    problem: str  # nothing if the estimate may be used
+
+
+def health(y: Values, weight: Values, sample: Sample) -> Health:
+    """Look at y = w f and at the weights."""
+    total, squares = float(y.sum()), float(y @ y)
+    worth = total**2 / squares if squares > 0.0 else 0.0
+    share = float(y.max(initial=0.0)) / total if total > 0.0 else 1.0
+    error = math.sqrt(sample.variance(weight, total=False))
+    off = (float(weight.mean()) - 1.0) / error if error > 0.0 else 0.0
+    tail = _tail(y)
+    found = (worth, share, tail, off)
+    return Health(*found, problem=_problem(*found))
+
+
+def _problem(worth: float, share: float, tail: float, off: float) -> str:
+    if worth < WORTH:
+        return f"worth {worth:.3g} paths of equal weight, needs {WORTH:g}"
+    if share > SHARE:
+        return f"one path is {100 * share:.2g} % of the sum, at most {100 * SHARE:g} % may be"
+    if tail >= TAIL:
+        return f"weights have no variance: tail index {tail:.2f}, must be below {TAIL:g}"
+    if abs(off) > OFF:
+        return f"the mean weight is {off:.1f} standard errors from 1"
+    return ""
+
+
+def _tail(y: Values) -> float:
+    """Lower limit of the shape of the generalised Pareto law of the largest y.
+
+    As many as Vehtari et al. (2024) take; the standard error is (1 + k)/√n (Smith 1987).
+    """
+    positive = np.sort(y[y > 0.0])
+    count = min(len(positive) // 5, math.ceil(3.0 * math.sqrt(len(positive))))
+    if count < 20:
+        return math.nan
+    beyond = positive[-count:] - positive[-count - 1]
+    if not beyond.any():
+        return 0.0
+    shape = float(stats.genpareto.fit(beyond[beyond > 0.0], floc=0.0)[0])
+    return shape - (1.0 + shape) / math.sqrt(count)
+
+
+@dataclass(frozen=True)
+class WeightedPaths:
+    """What each path needs, what it counts, and whose it is."""
+
+    need: Values  # USD, of every path that ran
+    weight: Values
+    draw: Values  # row in `sample` of every path
+    sample: Sample  # of all draws, those that ran on no path included
+    method: str
+
+    def together(self, each: Values) -> Values:
+        """Sums of what each path gives, one per draw."""
+        return np.bincount(self.draw, each, minlength=self.sample.paths)
+
+    def exceed(self, capital: float) -> Values:
+        """y of the event that a path needs more than this."""
+        return self.together(np.where(self.need > capital, self.weight, 0.0))
+
+    def health(self, capital: float) -> Health:
+        """Whether these paths carry P(need > F)."""
+        return health(self.exceed(capital), self.together(self.weight), self.sample)
+
+    def probability(self, name: str, capital: float, total: bool = True) -> Estimate:
+        """P(need > F), or why these paths cannot tell."""
+        found, about = self.health(capital), self._about(capital, total)
+        if found.problem:
+            return Estimate(name, None, None, None, *about, "probability", found.problem)
+        low, high = self._limits(capital, total)
+        value = float(self.exceed(capital).mean())
+        return Estimate(name, value, low, high, *about, "probability", _said(found))
+
+    def fund_target(self, name: str, exceed: float, total: bool = True) -> Estimate:
+        """F*(ε): the smallest F with P(need > F) ≤ ε, a weighted order statistic.
+
+        Limits are the F at which the interval of P(need > F) begins and ceases to hold ε.
+        """
+        ordered, value = np.sort(self.need), self.target(exceed)
+        found, about = self.health(value), (*self._about(value, total), "USD")
+        if value == math.inf:
+            return Estimate(name, None, None, None, *about, "no capital is enough")
+        if found.problem:
+            return Estimate(name, None, None, None, *about, found.problem)
+        limits = functools.cache(lambda place: self._limits(float(ordered[place]), total))
+        held = range(len(ordered))
+        low = bisect.bisect_left(held, True, key=lambda place: limits(place)[0] <= exceed)
+        high = bisect.bisect_left(held, True, key=lambda place: limits(place)[1] <= exceed)
+        low, high = (float(ordered[k]) if k < len(ordered) else math.inf for k in (low, high))
+        ends = finite(min(low, value)), finite(max(high, value))
+        return Estimate(name, value, *ends, *about, _said(found))
+
+    def target(self, exceed: float) -> float:
+        """The smallest need with at most the weight `exceed` above it."""
+        order = np.argsort(-self.need, kind="stable")
+        above = np.cumsum(self.weight[order]) / self.sample.paths
+        # the weight strictly above the k-th largest need is that of those before it
+        place = int(np.searchsorted(above, exceed * (1.0 + 1e-12), side="right"))
+        return float(self.need[order[min(place, len(order) - 1)]])
+
+    def variance(self, capital: float, total: bool) -> float:
+        """Of the estimate of P(need > F)."""
+        return self.sample.variance(self.exceed(capital), total)
+
+    def gain(self, capital: float, work: float) -> float:
+        """Plain paths that know P(need > F) on these books as well, over the work done, in paths.
+
+        Plain variance is that within books, p_b (1 − p_b) on average over the books.
+        """
+        each = np.bincount(self.sample.place, self.exceed(capital)) / self.sample.sizes
+        share = self.sample.sizes / self.sample.paths
+        plain = float(share @ (each * np.maximum(1.0 - each, 0.0)))
+        own = work * self.variance(capital, total=False)
+        return plain / own if own > 0.0 else math.inf
+
+    def _about(self, capital: float, total: bool) -> tuple[float, int, int, str]:
+        """Level, paths that ran, those of them that need more, and the method."""
+        together = ", within and between books" if self.sample.clustered(total) else ""
+        hits = int(np.sum(self.need > capital))
+        return self.sample.level, len(self.need), hits, self.method + together
+
+    def _limits(self, capital: float, total: bool) -> tuple[float, float]:
+        p = float(self.exceed(capital).mean())
+        reach = self.sample.quantile(total) * math.sqrt(self.variance(capital, total))
+        return max(p - reach, 0.0), min(p + reach, 1.0)
+
+
+def _said(found: Health) -> str:
+    return (
+        f"worth {found.worth:.0f} paths of equal weight, "
+        f"the largest is {100 * found.share:.2g} % of the sum"
+    )

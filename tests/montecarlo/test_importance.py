@@ -1,0 +1,217 @@
+"""Rare events: right where the truth is known, honest where the paths cannot know it.
+
+The needs of most tests follow a law of their own, N = u^(−1/2) e^(s z) with u the uniform number of
+the scale, so P(need > F) is an integral over the normal z. Comparisons with it fail by chance with
+probability `ALPHA` each, fewer than 30 of them; seeds are fixed.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import rulebook
+import worlds
+from scipy import integrate, special, stats
+
+from riskengine.montecarlo import grid, importance, keys, noise, simulate, survey, weighted
+from riskengine.montecarlo.estimators import Sample
+from riskengine.montecarlo.importance import Surveyed
+from riskengine.montecarlo.survey import Survey
+from riskengine.montecarlo.weighted import WeightedPaths
+from riskengine.specs.scenario import Ladder
+from riskengine.types import InputError
+
+ALPHA = 1e-5
+REACH = float(-special.ndtri(0.5 * ALPHA))
+KEY = keys.root(11)
+BOOKS = 8
+NOISE = 0.4  # s
+LEVELS = (1e-2, 1e-3, 1e-4)
+
+
+def truth(capital: float) -> float:
+    """P(u^(−1/2) e^(s z) > F)."""
+
+    def given(z):
+        return min((capital * np.exp(-NOISE * z)) ** -2.0, 1.0) * stats.norm.pdf(z)
+
+    return integrate.quad(given, -10.0, 10.0, points=[np.log(capital) / NOISE], limit=200)[0]
+
+
+def capital(exceed: float) -> float:
+    """The F that so few need more than."""
+    found = np.geomspace(1.0, 1e6, 4001)
+    return float(np.interp(-np.log(exceed), -np.log([truth(f) for f in found[::20]]), found[::20]))
+
+
+class World:
+    """Needs of paths by their scale, noise that nobody sees, and a survey that sees the scale."""
+
+    def __init__(self, seed: int, seen: float = 1.0):
+        self.random, self.seen, self.ran = np.random.default_rng(seed), seen, 0
+        self.z = self.random.standard_normal(400_000)
+
+    def needs(self, path, scale):
+        self.ran += len(path)
+        return scale**-0.5 * np.exp(NOISE * self.z[path])
+
+    def surveyed(self, paths: int, rarest: float) -> Surveyed:
+        """`seen` of the logarithm of the scale shows in the size of the crash, the rest is noise."""
+        path = np.arange(paths)
+        scale, weight = importance.lean(*self.random.random((2, paths)), 0.01 * rarest)
+        blurred = self.seen * -0.5 * np.log(scale)
+        blurred = blurred + (1.0 - self.seen) * self.random.standard_normal(paths)
+        fall, none = 0.01 * np.exp(blurred), np.zeros(paths)
+        seen = Survey(fall, none, 1.2 * fall, none, none, none, none)
+        return Surveyed(path, path % BOOKS, scale, weight, seen)
+
+
+def rare(world: World, exceed=LEVELS, paths=2000, pilot=500, surveyed=20_000) -> WeightedPaths:
+    found = importance.run(
+        KEY, world.surveyed(surveyed, min(exceed)), world.needs, exceed, pilot, paths
+    )
+    return found.weighted()
+
+
+def test_the_leaning_law_is_the_density_that_weights_say():
+    random = np.random.default_rng(0)
+    u, weight = importance.lean(*random.random((2, 200_000)), 1e-7)
+    assert weight.max() <= 10.0
+    for bound in (1e-4, 1e-2, 0.5, 1.0):
+        y = weight * (u < bound)
+        assert abs(y.mean() - bound) < REACH * y.std() / np.sqrt(len(y)), bound
+    inside = np.mean((u > 1e-5) & (u < 1e-3))
+    expected = 0.1 * (1e-3 - 1e-5) + 0.9 * np.log(1e2) / np.log(1e7)
+    assert abs(inside - expected) < REACH * 0.5 / np.sqrt(len(u))
+
+
+@pytest.mark.parametrize("seen", [1.0, 0.3, 0.0])
+def test_probabilities_are_unbiased_however_little_the_survey_sees(seen):
+    found = rare(World(1, seen))
+    for exceed in LEVELS:
+        y = found.exceed(capital(exceed))
+        error = np.sqrt(found.sample.variance(y, total=False))
+        assert abs(y.mean() - exceed) < REACH * max(error, 0.3 * exceed), exceed
+
+
+def test_a_rare_event_costs_a_hundredth_of_plain_paths_and_less():
+    found = rare(World(2))
+    for exceed, least in zip(LEVELS, (5.0, 50.0, 400.0), strict=True):
+        assert found.gain(capital(exceed), float(len(found.need))) > least, exceed
+
+
+def test_fund_targets_hold_the_truth_as_often_as_they_say():
+    held = []
+    for seed in range(60):
+        e = rare(World(100 + seed), (1e-3,), 1500, 400, 8000).fund_target("f", 1e-3)
+        if e.value is not None:  # else it is said that these paths cannot carry it
+            held.append(e.low <= capital(1e-3) <= e.high)
+    assert len(held) > 40
+    assert stats.binom.cdf(sum(held), len(held), 0.95) > ALPHA
+
+
+def test_a_grid_of_scales_agrees_and_shares_nothing():
+    world = World(3)
+    found = grid.run(KEY, world.needs, BOOKS, np.arange(200_000, 200_400), 1e-4)
+    assert found.together(found.weight) == pytest.approx(np.ones(400), rel=1e-12)
+    for exceed in LEVELS:
+        y = found.exceed(capital(exceed))
+        error = np.sqrt(found.sample.variance(y, total=False))
+        assert abs(y.mean() - exceed) < REACH * error, exceed
+        assert error < 0.2 * exceed
+
+
+def paths_of(need, weight, books=1) -> WeightedPaths:
+    sample = Sample(np.arange(len(need)) % books)
+    return WeightedPaths(need, weight, np.arange(len(need)), sample, "test")
+
+
+def test_equal_weights_give_the_plain_order_statistic():
+    need = np.random.default_rng(4).pareto(2.0, 4000)
+    found = paths_of(need, np.ones(4000))
+    assert found.target(0.05) == np.sort(need)[::-1][200]
+    e = found.probability("p", found.target(0.05))
+    assert e.value == 0.05 and e.hits == 200
+    assert (e.low, e.high) == pytest.approx((0.05 - 0.00676, 0.05 + 0.00676), abs=2e-5)
+
+
+@pytest.mark.parametrize(
+    ("need", "weight", "capital", "words"),
+    [
+        (np.arange(200.0), np.ones(200), 149.0, "worth 50 paths"),
+        (np.arange(2000.0), np.where(np.arange(2000) < 1999, 0.97, 60.0), 999.0, "one path is 5"),
+        (np.arange(2000.0), 1.3 + 1e-3 * (np.arange(2000) % 2), 999.0, "standard errors from 1"),
+    ],
+)
+def test_what_paths_cannot_carry_is_not_said(need, weight, capital, words):
+    e = paths_of(need, weight).probability("p", capital)
+    assert e.value is None and e.low is None and e.high is None
+    assert words in e.note
+
+
+def test_weights_without_variance_are_found():
+    y = np.random.default_rng(5).pareto(1.2, 5000)
+    assert weighted.health(y, np.ones(5000), Sample(np.zeros(5000, int))).tail > 0.5
+    light = np.random.default_rng(5).random(5000)
+    assert weighted.health(light, np.ones(5000), Sample(np.zeros(5000, int))).problem == ""
+
+
+# The engine
+
+PATHS = np.arange(12)
+
+
+@pytest.fixture(scope="module")
+def specs():
+    rng = np.random.default_rng(0)
+    held = [worlds.holdings(rng, makers=2, rest=1) for _ in range(3)]
+    venue = rulebook.venue("hyperliquid", np.random.default_rng(0), dust=1.0)
+    return KEY, worlds.several(held), venue, worlds.crash(), worlds.simulation()
+
+
+@pytest.fixture(scope="module")
+def own_scale(specs):
+    grid_ = specs[-1]
+
+    def scale(path):
+        return noise.draw(KEY, path, grid_.market_ids, grid_.whole, grid_.half).scale
+
+    return np.asarray(jax.vmap(scale)(PATHS.astype(np.uint32)))
+
+
+def test_a_path_given_its_own_scale_is_that_path(specs, own_scale):
+    plain = simulate.simulate(*specs, PATHS)
+    given = simulate.simulate(*specs, PATHS, scale=own_scale)
+    for name, values in plain.metrics.items():
+        np.testing.assert_array_equal(values, given[name], err_msg=name)
+    larger = simulate.simulate(*specs, PATHS, scale=0.01 * own_scale)
+    assert (np.maximum(larger["index_fall"], larger["index_rise"])
+            > np.maximum(plain["index_fall"], plain["index_rise"])).all()  # fmt: skip
+
+
+def test_the_survey_sees_the_prices_of_the_paths(specs, own_scale):
+    seen = survey.survey(*specs, PATHS, own_scale)
+    steps = simulate.traces(*specs, PATHS)
+    for row, path in enumerate(PATHS):
+        index = np.log(steps["index"][row])
+        book = jax.tree.map(lambda x, number=path % 3: x[number], specs[1])
+        interest = 0.5 * np.asarray(
+            [np.abs(np.asarray(book.size)[np.asarray(book.market) == m]).sum() for m in range(2)]
+        )
+        whole = index @ (interest / interest.sum())
+        assert seen.fall[row] == pytest.approx(max(-whole.min(), 0.0), abs=1e-12)
+        assert seen.rise[row] == pytest.approx(max(whole.max(), 0.0), abs=1e-12)
+        assert seen.rises[row] == (seen.rise[row] > seen.fall[row])
+        side = index if seen.rises[row] else -index
+        assert seen.market[row] == pytest.approx(max(side.max(), 0.0), abs=1e-12)
+        taken = steps["depth"][row][:, int(seen.rises[row])].sum(axis=1)
+        assert seen.thin[row] == pytest.approx(np.log(taken.min() / taken[0]), abs=1e-9)
+    assert np.isfinite(seen.features).all()
+
+
+def test_only_laws_with_a_scale_can_be_leaned_on(specs):
+    key, books, venue, scenario, grid_ = specs
+    ladder = Ladder(books=jnp.uint32(1), shock=jnp.asarray([0.1]), duration=jnp.asarray(60.0))
+    law = worlds.replaced(scenario, law=ladder)
+    with pytest.raises(InputError, match="must be plain where the law of prices has no random"):
+        Surveyed.of(key, books, venue, law, grid_, PATHS, 1e-3)
