@@ -25,6 +25,7 @@ from riskengine.waterfall.state import Quote
 CHUNK = 512  # paths per device and call
 SMALL = 1e-3  # log move below which sizes are alike
 OWED = 1e-4  # of open interest: the same for what is owed
+MUCH = 10.0  # times open interest, above which debts are alike
 
 
 @dataclass(frozen=True)
@@ -48,14 +49,15 @@ class Survey:
 
     @property
     def features(self) -> np.ndarray:
-        """What a prediction of needs is built from (paths, features)."""
+        """What a prediction of needs is built from (paths, features): each enters once and straight.
+
+        So a prediction rises or falls with each of them throughout; powers would turn where no pilot was.
+        """
         size = np.log(np.maximum(self.fall, self.rise) + SMALL)
         other = np.log(np.minimum(self.fall, self.rise) + SMALL)
         wider = np.log(self.market + SMALL) - size
-        owed = np.log(self.owed + OWED)
-        columns = (size, size**2, size**3, other, wider, self.depth, self.thin, self.when, owed)
-        both = (size * other, size * self.depth, size * self.thin, size * owed, owed**2)
-        return np.stack([*columns, *both], axis=1)
+        owed = np.log(np.clip(self.owed, 0.0, MUCH) + OWED)
+        return np.stack([size, other, wider, self.depth, self.thin, self.when, owed], axis=1)
 
     def some(self, rows) -> "Survey":
         """A part of the paths."""
