@@ -208,6 +208,10 @@ def run(
     `needs(paths, scales)` runs paths and gives what each needs. The pilot is not part of the
     estimates, as the choice rests on it.
     """
+    if not 0 < pilot < len(surveyed.path):
+        raise InputError("pilot", f"must be below the {len(surveyed.path)} surveyed paths", pilot)
+    if not all(0.0 < e < 1.0 for e in exceed):
+        raise InputError("exceed", "must be probabilities between 0 and 1", exceed)
     first = surveyed.some(slice(0, pilot))
     known = needs(first.path, first.scale)
     seen = WeightedPaths(known, first.weight, np.arange(pilot), Sample(first.book), "pilot")

@@ -38,9 +38,7 @@ class Survey:
     depth: np.ndarray  # log of the path's own depth over the calm one
     thin: np.ndarray  # log of the least depth on the side that forced orders take, over the first
     when: np.ndarray  # share of the run at which the extreme is reached
-    owed: (
-        np.ndarray
-    )  # what accounts would owe at the extreme, had nobody been liquidated before; of OI
+    owed: np.ndarray  # by accounts at the extreme, had nobody been liquidated; of open interest
 
     @property
     def rises(self) -> np.ndarray:

@@ -215,3 +215,11 @@ def test_only_laws_with_a_scale_can_be_leaned_on(specs):
     law = worlds.replaced(scenario, law=ladder)
     with pytest.raises(InputError, match="must be plain where the law of prices has no random"):
         Surveyed.of(key, books, venue, law, grid_, PATHS, 1e-3)
+
+
+@pytest.mark.parametrize(("pilot", "exceed", "field"), [(0, (0.1,), "pilot"), (100, (0.1,), "pilot"),
+                                                         (50, (1.0,), "exceed")])  # fmt: skip
+def test_what_cannot_be_asked_is_refused_in_one_line(pilot, exceed, field):
+    world = World(6)
+    with pytest.raises(InputError, match=f"^{field} must"):
+        importance.run(KEY, world.surveyed(100, 0.01), world.needs, exceed, pilot, 10)
