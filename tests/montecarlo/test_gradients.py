@@ -24,7 +24,7 @@ BATCH = 16
 STEP = 1e-6  # relative, of central differences
 CASES = [  # rules, measure
     ("hyperliquid", "excess_draw"),
-    ("binance", "adl_loss_index"),
+    pytest.param("binance", "adl_loss_index", marks=pytest.mark.nightly),
 ]
 
 
@@ -126,6 +126,7 @@ def test_slopes_are_finite_and_right_where_no_decision_flips(rules, measure):
         assert moves.any() or name in ("maintenance", "capital", "fee"), name
 
 
+@pytest.mark.nightly
 def test_forwards_and_backwards_are_the_same():
     three = ("capital", "fee", "depth")
     forward = slopes("hyperliquid", "excess_draw", parameters=three, mode="forward")
