@@ -24,7 +24,7 @@ BATCH = 16
 STEP = 1e-6  # relative, of central differences
 CASES = [  # rules, measure
     ("hyperliquid", "excess_draw"),
-    pytest.param("binance", "adl_loss_index", marks=pytest.mark.nightly),
+    ("binance", "adl_loss_index"),
 ]
 
 
@@ -75,6 +75,7 @@ def run(capital: float):
     return simulate.simulate(KEY, books(), own, law(), grid(), PATHS, batch=BATCH)
 
 
+@pytest.mark.nightly  # a derivative compiles for minutes
 def test_the_outcome_is_that_of_a_run():
     """The differentiated path is the path that `simulate` runs."""
     beyond = np.maximum(run(np.inf)["required_fund"] - 2e3, 0.0)
@@ -83,6 +84,7 @@ def test_the_outcome_is_that_of_a_run():
     assert 4 < np.count_nonzero(beyond) < len(PATHS)
 
 
+@pytest.mark.nightly  # a derivative compiles for minutes
 def test_by_capital_the_excess_draw_falls_by_the_probability_of_depletion():
     """dE[(R − F)⁺]/dF = −P(R > F), path by path and by central differences on the same paths."""
     gradient, need = found("hyperliquid", "excess_draw"), run(np.inf)["required_fund"]
@@ -109,6 +111,7 @@ def differences(rules: str, measure: str, name: str, step: float) -> np.ndarray:
     return (above - below) / (2.0 * step)
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize(("rules", "measure"), CASES)
 def test_slopes_are_finite_and_right_where_no_decision_flips(rules, measure):
     """Central differences with two steps agree where nothing flips, and with the slope there."""
