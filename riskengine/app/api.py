@@ -50,7 +50,7 @@ def simulate(asked: Asked, paths: int | None = None) -> Study:
     config = dataclasses.replace(asked.config, simulation=settings)
 
     def part(question: Question, ids: np.ndarray, _: int) -> Results:
-        return study.unlimited(question, ids, settings.batch)
+        return question.setting.unlimited(ids, settings.batch)
 
     return study.simulate_all(fidelity.decide(config, asked.specs), settings, part)
 

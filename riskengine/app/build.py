@@ -14,6 +14,7 @@ from riskengine.app.books import OpenBook
 from riskengine.app.config import Config, VenueConfig
 from riskengine.app.config_venue import MarginConfig
 from riskengine.montecarlo import keys
+from riskengine.montecarlo.setting import Setting
 from riskengine.montecarlo.simulate import Simulation, grid
 from riskengine.specs.book import Book, open_interest
 from riskengine.specs.scenario import Scenario
@@ -39,6 +40,11 @@ class Question:
     open_interest: float  # USD, one side, mean over books
     prices: scenarios.PriceSource | None
     tiers: dict[str, str] = dataclasses.field(default_factory=dict)  # file → SHA-256
+
+    @property
+    def setting(self) -> Setting:
+        """What of it paths run on."""
+        return Setting(self.key, self.books, self.venue, self.scenario, self.simulation)
 
     @property
     def account_names(self) -> list[np.ndarray]:

@@ -141,10 +141,10 @@ def small_run(config: Config) -> list[Finding]:
     settings = configure.load([*SMALL, f"simulation.paths={PATHS}", *more])
     began = time.monotonic()
     question = build.build(settings)
-    results = study.unlimited(question, np.arange(PATHS), settings.simulation.batch)
+    results = question.setting.unlimited(np.arange(PATHS), settings.simulation.batch)
     first = time.monotonic() - began
     again = time.monotonic()
-    study.unlimited(question, np.arange(PATHS), settings.simulation.batch)
+    question.setting.unlimited(np.arange(PATHS), settings.simulation.batch)
     pace = PATHS / (time.monotonic() - again)
     lost = float(max(results["ledger_cash"].max(), results["ledger_size"].max()))
     bar = simulate.CONSERVATION[settings.simulation.precision]

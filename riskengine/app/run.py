@@ -34,6 +34,7 @@ from riskengine.app.fidelity import Fidelity
 from riskengine.app.shadow import Shadow
 from riskengine.app.show import Screen
 from riskengine.app.study import Study
+from riskengine.montecarlo.setting import Progress
 from riskengine.montecarlo.simulate import Results, batch_size
 from riskengine.specs.scenario import Ladder
 
@@ -162,7 +163,7 @@ def simulate(
                 first, told = before + done, _after(progress, done, len(ids), bool(before))
                 arrays = kept.get((first, len(paths)))
                 if arrays is None:
-                    ran = study.unlimited(question, paths, asked.batch, told)
+                    ran = question.setting.unlimited(paths, asked.batch, told)
                     folder.save_shard(first, len(paths), ran.arrays())
                 else:
                     ran = Results.of(arrays)
@@ -179,7 +180,7 @@ def batch(asked: SimulationConfig, question: Question) -> int:
     return batch_size(asked.batch, question.books)
 
 
-def _after(progress, done: int, paths: int, in_full: bool) -> study.Progress:
+def _after(progress, done: int, paths: int, in_full: bool) -> Progress:
     """Progress of one shard as progress of all paths."""
     more_said = ", in full" if in_full else ""
     return lambda what, more, _: progress(what + more_said, done + more, paths)

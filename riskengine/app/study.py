@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import jax
 import numpy as np
 
-from riskengine.app import build, replays
+from riskengine.app import replays
 from riskengine.app.build import Question
 from riskengine.app.config import SimulationConfig
 from riskengine.app.fidelity import Fidelity
@@ -19,21 +19,13 @@ from riskengine.calibration import target
 from riskengine.montecarlo import metrics
 from riskengine.montecarlo.estimators import Sample
 from riskengine.montecarlo.paths import CoupledPaths, Paths
-from riskengine.montecarlo.simulate import (
-    Results,
-    halved,
-    simulate,
-    stopped,
-)
+from riskengine.montecarlo.setting import Progress
+from riskengine.montecarlo.simulate import Results, halved, stopped
 from riskengine.montecarlo.two_level import TwoLevel
 from riskengine.specs import venue as venues
 from riskengine.specs.book import traded
 from riskengine.specs.scenario import Replay
 from riskengine.specs.venue import Venue
-
-# What depends on the fund even where none of its rules ever binds; see `_unbound`.
-NEVER = ("depletion_time", "intervention_time")
-Progress = Callable[[str, int, int], None]  # what, paths done, paths in all
 
 
 @dataclass(frozen=True)
@@ -120,8 +112,8 @@ def simulate_all(
         chosen = Results.join([full, part(fidelity.question, others, asked.paths + first)])
     known = results.updated(chosen.path, chosen)
     own = float(fidelity.question.venue.capital)
-    (fund,) = at_funds(
-        fidelity.groups, results, {own: asked.fund_paths}, asked.batch, progress
+    (fund,) = fidelity.groups.setting.at_funds(
+        results, {own: asked.fund_paths}, asked.batch, progress
     ).values()
     found = complete(fidelity, known, full, asked, progress)
     return dataclasses.replace(found, grouped=Grouped(results, fund, chosen, chance))
@@ -145,7 +137,7 @@ def complete(
     own, batch = float(question.venue.capital), asked.batch
     levels = target.levels(results["adl_required_fund"], own) if asked.level_paths else []
     counts = dict.fromkeys(map(float, levels), asked.level_paths) | {own: asked.fund_paths}
-    found = at_funds(question, full, counts, batch, progress)
+    found = question.setting.at_funds(full, counts, batch, progress)
     return Study(
         fidelity=fidelity,
         results=results,
@@ -164,17 +156,6 @@ def shard_size(question: Question, batch: int) -> int:
     """Paths of a shard: two whole batches of every book on all devices."""
     books = int(jax.tree.leaves(question.books)[0].shape[0])
     return 2 * books * batch * jax.local_device_count()
-
-
-def unlimited(question: Question, paths: np.ndarray, batch=None, progress: Progress | None = None):
-    """Paths with unlimited capital: no rule that reads the fund binds, and every need shows."""
-    return _simulate(build.with_fund(question, np.inf), paths, batch, progress, "without a limit")
-
-
-def bound(results: Results, capital: float) -> np.ndarray:
-    """Paths that a fund of this size changes: a rule that reads it binds, or it runs dry."""
-    rules = results["adl_required_fund"] > capital  # infinite where an account is deleveraged
-    return rules | (results["required_fund"] > capital)
 
 
 def may_bind_early(venue: Venue) -> bool:
@@ -233,37 +214,6 @@ def material(question: Question, results: Results) -> np.ndarray:
     return results["unfunded"] > MATERIAL * question.open_interest
 
 
-def at_funds(
-    question: Question, results: Results, counts: dict[float, int], batch=None,
-    progress: Progress | None = None,
-) -> dict[float, Results]:  # fmt: skip
-    """For every fund, the first paths at it: so many as `counts` says.
-
-    Until the first rule that reads the fund binds a path does not depend on it, so only paths on
-    which one does are simulated again: those of all funds together.
-    """
-    first = {f: results.some(np.arange(min(n, len(results)))) for f, n in counts.items()}
-    again = {f: np.flatnonzero(bound(known, f)) for f, known in first.items()}
-    merged = {f: known.replaced(_unbound(known)) for f, known in first.items()}
-    lengths = [len(rows) for rows in again.values()]
-    if not sum(lengths):
-        return merged
-    paths = np.concatenate([first[f].path[rows] for f, rows in again.items()])
-    capital = np.repeat(np.asarray(list(counts), float), lengths)
-    found = _simulate(question, paths, batch, progress, "at the venue's and other funds", capital)
-    parts = zip(merged, np.split(np.arange(len(found)), np.cumsum(lengths)[:-1]), strict=True)
-    return {f: merged[f].updated(again[f], found.some(part)) for f, part in parts}
-
-
-def _unbound(results: Results) -> dict[str, np.ndarray]:
-    """Numbers of paths on which no rule binds and the fund never runs dry."""
-    never = np.full(len(results), np.inf)
-    no = np.zeros(len(results), bool)
-    return dict.fromkeys(NEVER, never) | {
-        "depleted": no, "intervened": no, "excess_draw": np.zeros(len(results)),
-    }  # fmt: skip
-
-
 def refined(
     question: Question, results: Results, count: int, batch=None, progress: Progress | None = None
 ) -> Refined | None:
@@ -276,11 +226,11 @@ def refined(
     steps = question.simulation.dt.shape[0] // 2
     if not len(rows) or not steps or isinstance(question.scenario.law, Replay):
         return None
-    free, paths = build.with_fund(question, np.inf), results.path[rows]
+    setting, paths = question.setting, results.path[rows]
     grid = question.simulation
     finer = halved(dataclasses.replace(grid, dt=stopped(grid, steps).dt), grid.dt.shape[0])
     coarse, fine = (
-        _simulate(dataclasses.replace(free, simulation=g), paths, batch, progress, what)
+        dataclasses.replace(setting, simulation=g).unlimited(paths, batch, progress, what)
         for what, g in (("at dt", stopped(grid, steps)), ("at dt/2", finer))
     )
     return Refined(coarse, fine, float(np.sum(grid.dt[:steps])))
@@ -312,22 +262,9 @@ def without_largest(
             dataclasses.replace(book, cash=book.cash.at[slots].set(SAFE * size[row[slots]]))
         )
     books = jax.tree.map(lambda *leaves: jax.numpy.stack(leaves), *each)
-    free = dataclasses.replace(build.with_fund(question, np.inf), books=books)
+    setting = dataclasses.replace(question.setting, books=books)
     what = f"with the {LARGEST} largest accounts safe"
-    return _simulate(free, results.path[rows], batch, progress, what)
-
-
-def _simulate(
-    question: Question, paths, batch, progress: Progress | None, what: str, capital=None
-) -> Results:
-    def told(done: int, total: int) -> None:
-        if progress:
-            progress(what, done, total)
-
-    return simulate(
-        question.key, question.books, question.venue, question.scenario, question.simulation,
-        paths, capital, batch, told,
-    )  # fmt: skip
+    return setting.unlimited(results.path[rows], batch, progress, what)
 
 
 def shards(paths: np.ndarray, size: int) -> Iterator[np.ndarray]:

@@ -10,8 +10,9 @@ from riskengine.app.answers import Answers
 from riskengine.app.charts import Figure
 from riskengine.app.store import RunFolder
 from riskengine.app.stress import Rung
-from riskengine.app.study import NEVER, Study, bound
+from riskengine.app.study import Study
 from riskengine.montecarlo.estimators import Estimate
+from riskengine.montecarlo.setting import NEVER, bound
 from riskengine.montecarlo.simulate import Results
 
 HEADLINE = (

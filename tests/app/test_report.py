@@ -25,7 +25,7 @@ from riskengine.app import (
 )
 from riskengine.app.shadow import Shadow
 from riskengine.app.show import Screen
-from riskengine.montecarlo import estimators, simulate
+from riskengine.montecarlo import estimators, setting, simulate
 from riskengine.specs.book import MAKER, TRADER, Holdings
 
 HOSTILE = "<script>alert(1)</script>&\"'"
@@ -149,7 +149,7 @@ def test_paths_at_several_funds_are_those_at_each(found, asked):
         alone = simulate.simulate(
             one.key, one.books, one.venue, one.scenario, one.simulation, together.path
         )  # fmt: skip
-        changed += int(study.bound(found.results.some(np.arange(len(together))), capital).sum())
+        changed += int(setting.bound(found.results.some(np.arange(len(together))), capital).sum())
         for name in (
             "intervened",
             "depleted",
@@ -165,7 +165,7 @@ def test_paths_at_several_funds_are_those_at_each(found, asked):
 
 
 def test_a_fund_without_end_binds_nowhere(found, asked):
-    (one,) = study.at_funds(asked.specs, found.results, {np.inf: 8}).values()
+    (one,) = asked.specs.setting.at_funds(found.results, {np.inf: 8}).values()
     assert len(one) == 8 and not one["depleted"].any() and not one["intervened"].any()
     assert np.array_equal(one["required_fund"], found.results["required_fund"][:8])
 
