@@ -13,7 +13,8 @@ import time
 
 import numpy as np
 
-PILOT = 0.5  # of the paths that are chosen
+NEED = "adl_required_fund"
+PILOT = 1.0 / 3.0  # of the paths that are chosen
 SURVEYED = 20  # times as many
 ELSEWHERE = 2**31  # ids of the cross-check's crashes: no path of the survey has them
 DIRECTIONS = 96
@@ -36,7 +37,10 @@ def main() -> None:
 
     def needs(path, scale):
         with work("paths"):
-            return simulate(*specs, path, scale=scale)["adl_required_fund"]
+            return simulate(*specs, path, scale=scale)[NEED]
+
+    def all_needs(path, scale):
+        return {NEED: needs(path, scale)}
 
     simulate(*specs, np.arange(2), scale=np.full(2, 0.5))  # compiled before it is timed
     importance.Surveyed.of(*specs, np.arange(2), min(levels))
@@ -51,8 +55,9 @@ def main() -> None:
         work.clear()
         with work("survey"):
             surveyed = importance.Surveyed.of(*specs, np.arange(SURVEYED * paths), exceed)
-        found = importance.run(free.key, surveyed, needs, (exceed,), round(PILOT * paths), paths)
-        rare = found.weighted()
+        aims, pilot = [importance.Aim(NEED, exceed)], round(PILOT * paths)
+        found = importance.run(free.key, surveyed, all_needs, aims, pilot, paths)
+        rare = found.weighted(NEED)
         capital = rare.target(exceed)
         equal = (work.of("survey") + work.of("paths")) / per_path
         y, other = rare.exceed(capital), checked.exceed(capital)

@@ -4,12 +4,15 @@ import numpy as np
 
 from riskengine.montecarlo.estimators import Estimate
 
+WHOLE = 6  # digits of a number that is written out
 ROUNDING = 1e-12  # of a whole: less is nothing
 
 
 def hundredths(share: float, digits: int = 3) -> str:
     """A fraction in percent, without the sign of it."""
-    return f"{100 * share if abs(share) > ROUNDING else 0.0:.{digits}g}"
+    x = 100 * share if abs(share) > ROUNDING else 0.0
+    whole = round(x) if abs(x) < 10**WHOLE else 0
+    return str(whole) if abs(whole) >= 10**digits else f"{x:.{digits}g}"
 
 
 def percent(share: float, digits: int = 3) -> str:

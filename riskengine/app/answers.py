@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from riskengine.app import bias, cohorts, crashes, sentence, stress
+from riskengine.app import bias, cohorts, crashes, rare, sentence, stress
 from riskengine.app import study as study_
 from riskengine.app.amounts import counted, percent, usd
 from riskengine.app.cohorts import People
@@ -37,6 +37,7 @@ class Answers:
     levels: dict[str, np.ndarray]
     people: People
     stress: Stress
+    rare: dict[str, np.ndarray]  # P(need > F) by weighted paths; empty without them
     sentence: str
 
     def __getitem__(self, name: str) -> Estimate:
@@ -58,6 +59,7 @@ def answer(study: Study, config: Config) -> Answers:
     if question.opened.complete:
         found, more = targets(study, config, every)
         estimates += more + crashes.within_history(study, config, every)
+        estimates += rare.estimates(study.sampling, config)
         estimates += crashes.deciding(study, every, found.estimate.value)
         estimates += stress.concentration(study, level)
     estimates += checks(study, every) + bias.of_groups(study, every, found)
@@ -68,38 +70,49 @@ def answer(study: Study, config: Config) -> Answers:
         levels=at_levels(study, every),
         people=cohorts.people(study, level),
         stress=stressed,
+        rare=rare.curve(study.sampling, study, level),
         sentence=sentence.lead(study, config, {e.name: e for e in estimates}, stressed.ladder),
     )
 
 
 def probabilities(study: Study, every: Paths, at_fund: Sample) -> list[Estimate]:
-    """How likely ADL, a dry fund and an unfunded loss are in one crash.
-
-    The first two follow from the needs of all paths, unless a rule can bind before the fund is dry:
-    then depletion, like all that happens after the first intervention, is known at the fund only.
-    """
+    """How likely ADL, a dry fund and an unfunded loss are in one crash."""
     fund, capital = study.fund, study.capital
-    intervened = two_level.exceeds("adl_required_fund", capital)
-    every_dry = (every, two_level.exceeds("required_fund", capital))
-    early = study_.may_bind_early(study.question.venue)
-    known, dry = (Paths(fund, at_fund), _depleted) if early else every_dry
-    adl = every.proportion("adl_probability", intervened)
+    adl, dry = interventions(study, every, at_fund, total=True)
     given = functools.partial(_after_intervention, results=fund, sample=at_fund, intervened=adl)
     found = [
         adl,
-        known.proportion("depletion_probability", dry),
+        dry,
         estimators.proportion("unfunded_probability", fund["unfunded"] > 0, at_fund),
         given("deleveraging_probability", fund["accounts_deleveraged"] > 0),
         estimators.proportion("social_loss_probability", fund["social_loss"] > 0, at_fund),
-        *by_direction(every, intervened),
+        *by_direction(every, two_level.exceeds("adl_required_fund", capital)),
         given("unfunded_material_probability", study_.material(study.question, fund)).noted(
             above(study)
         ),
-        every.proportion("adl_probability_simulation", intervened, total=False),
-        known.proportion("depletion_probability_simulation", dry, total=False),
+        *interventions(study, every, at_fund, total=False),
     ]
     if study_.owners(study.question):
         found.append(given("owner_pays_probability", fund["owner_profit"] < 0))
+    return found
+
+
+def interventions(study: Study, every: Paths, at_fund: Sample, total: bool) -> list[Estimate]:
+    """P(first intervention | F) and P(dry | F); with `total`, books count as draws, too.
+
+    Both follow from the needs of all paths, or of those that were sampled for it, unless a rule can
+    bind before the fund is dry: then depletion, like all that happens after the first intervention,
+    is known at the fund only.
+    """
+    capital, found = study.capital, []
+    early = study_.may_bind_early(study.question.venue)
+    for need, name in rare.EVENTS.items():
+        name = name if total else f"{name}_simulation"
+        if early and need == "required_fund":
+            found.append(Paths(study.fund, at_fund).proportion(name, _depleted, total))
+            continue
+        plain = every.proportion(name, two_level.exceeds(need, capital), total)
+        found.append(rare.probability(study.sampling, plain, need, capital, total))
     return found
 
 
@@ -249,8 +262,8 @@ def _account_quantile(haircut, row, results: Results, sample: Sample) -> Estimat
 def targets(study: Study, config: Config, every: Paths) -> tuple[Target, list[Estimate]]:
     """The fund that keeps ADL, and the fund that keeps depletion, as rare as asked for."""
     asked, sample = config.target, every.sample
-    adl = _target("fund_target", "adl_required_fund", asked.adl_probability, every)
-    dry = _target("fund_target_depletion", "required_fund", asked.depletion_probability, every)
+    adl, adl_plain = _target(study, config, "adl_required_fund", asked.adl_probability, every)
+    dry, dry_plain = _target(study, config, "required_fund", asked.depletion_probability, every)
     paths = Estimate(
         "paths_needed", float(adl.paths_well_known), None, None, sample.level, sample.paths, None,
         "design effect", "paths",
@@ -265,17 +278,30 @@ def targets(study: Study, config: Config, every: Paths) -> tuple[Target, list[Es
             ("within_books", "between_books"), estimators.spread(hit, sample), strict=True
         )
     ]  # fmt: skip
-    return adl, [adl.estimate, adl.simulation, dry.estimate, dry.simulation, paths, *parts]
+    known = [adl.estimate, adl.simulation, dry.estimate, dry.simulation, paths, *parts]
+    return adl, known + adl_plain + dry_plain
 
 
-def _target(name: str, need: str, exceed: float, every: Paths) -> Target:
-    """F*(ε) from all paths, with the design effects of the best that is known of each."""
+def _target(
+    study: Study, config: Config, need: str, exceed: float, every: Paths
+) -> tuple[Target, list[Estimate]]:
+    """F*(ε) with the design effects of the best that is known of every path.
+
+    By weighted paths where rare events were sampled, and then beside it what all paths say.
+    """
+    name = rare.TARGETS[need]
     found = target.fund_target(name, every.results[need], exceed, every.sample)
-    estimate, simulation = (
+    plain = [
         every.quantile(e.name, lambda results: results[need], exceed, total)
         for e, total in ((found.estimate, True), (found.simulation, False))
+    ]
+    estimate, simulation = (
+        rare.target(study.sampling, e, need, exceed, total)
+        for e, total in zip(plain, (True, False), strict=True)
     )
-    return dataclasses.replace(found, estimate=estimate, simulation=simulation)
+    estimate = estimate.noted(crashes.extrapolated(config, exceed), last=True)
+    beside = rare.beside(study.sampling, plain[0])
+    return dataclasses.replace(found, estimate=estimate, simulation=simulation), beside
 
 
 def _leftover(every: Paths) -> Estimate:

@@ -13,6 +13,7 @@ from riskengine.app import (
     device,
     fidelity,
     parquet,
+    rare,
     store,
     study,
     validate,
@@ -52,7 +53,11 @@ def simulate(asked: Asked, paths: int | None = None) -> Study:
     def part(question: Question, ids: np.ndarray, _: int) -> Results:
         return question.setting.unlimited(ids, settings.batch)
 
-    return study.simulate_all(fidelity.decide(config, asked.specs), settings, part)
+    def leaned(ids: np.ndarray, scales: np.ndarray, _: int) -> Results:
+        return asked.specs.setting.unlimited(ids, settings.batch, scale=scales)
+
+    found = study.simulate_all(fidelity.decide(config, asked.specs), settings, part)
+    return dataclasses.replace(found, sampling=rare.sampled(found, config, leaned))
 
 
 def estimate(found: Study, asked: Asked) -> Answers:

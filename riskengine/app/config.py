@@ -81,7 +81,22 @@ class SimulationConfig:
     super_accounts: int = number(
         1024, "accounts of a grouped book, about", least=100, most=1_000_000
     )
-    estimator: str = choice("plain", "how paths are drawn", plain="each with the same weight")
+    estimator: str = choice(
+        "plain",
+        "how events are sampled that are rare (docs/model.md 9.2)",
+        plain="by the run's own paths, each with the same weight",
+        importance="by surveying many crashes and running those that matter, too",
+        auto="so where the run's paths do not know the target well enough; says why",
+    )
+    relative_error: float = number(
+        0.1,
+        "standard error of a rare probability, as a share of it, at which importance sampling stops",
+        least=0.01,
+        below=1,
+    )
+    rare_paths: int = number(
+        3072, "paths that importance sampling runs at most", least=300, most=PATHS_MAX
+    )
     grid: list[PhaseConfig] = listed("phases of the time grid, one after the other")
     batch: int | None = number(
         None,

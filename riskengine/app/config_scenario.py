@@ -148,6 +148,10 @@ class SeenConfig:
     """Sizes of the recorded crashes that the law was set to; the report compares, nothing else does."""
 
     what: str = plain("", "what they are")
+    events: int | None = number(
+        None, "how many; what is ten times rarer than one of them is called extrapolation",
+        least=1, most=1_000_000,
+    )  # fmt: skip
     median_pct: float | None = number(None, "their median", above=0, most=1000)
     decile_pct: float | None = number(None, "what one in ten exceeds", above=0, most=1000)
     largest_pct: float | None = number(None, "the largest", above=0, most=1000)

@@ -38,6 +38,14 @@ def seen(config: Config) -> SeenConfig | None:
     return asked.seen if asked.law == "crash" and asked.seen.largest_pct is not None else None
 
 
+def extrapolated(config: Config, exceed: float) -> str:
+    """What to say of a probability rarer than what was seen can tell; else nothing."""
+    known = seen(config)
+    if known is None or known.events is None or exceed * 10 * known.events >= 1.0:
+        return ""
+    return f"extrapolation: the law was set to {known.events} crashes, one in {1 / exceed:.3g} is asked"
+
+
 def deciding(study: Study, every: Paths, target: float | None) -> list[Estimate]:
     """The crashes that set the fund target: their size, and how many of them go up."""
     if target is None:

@@ -138,15 +138,10 @@ def _expected(simulation: SimulationConfig, plan: Fidelity) -> tuple[float, str]
     work = (plan.cost + chance) * variance
     poor = f"the poor groups of {markets} markets" if markets > 1 else "the variance of the choice"
     return work, (
-        f"about {_share(work)} of the work of full paths for the same accuracy: "
-        f"{_share(plan.cost)} for groups and {_share(chance)} for paths in full, "
+        f"about {percent(work, 2)} of the work of full paths for the same accuracy: "
+        f"{percent(plan.cost, 2)} for groups and {percent(chance, 2)} for paths in full, "
         f"times {variance:g} for {poor}"
     )
-
-
-def _share(x: float) -> str:
-    """In percent, which can be more than all."""
-    return percent(x, 2 if x < 0.995 else 4)
 
 
 def _choices(config: Config, question: Question) -> tuple[Choice, ...]:

@@ -19,6 +19,7 @@ from riskengine.app import (
     evidence,
     fidelity,
     pictures,
+    rare,
     report,
     shadow,
     show,
@@ -88,8 +89,13 @@ def run(config: Config, screen: Screen, command: str = "") -> Outcome:
 
 def unused(config: Config) -> tuple[str, ...]:
     """What of `simulation` changes no number."""
-    full = config.simulation.fidelity == "full"
-    return ("batch", "super_accounts") if full else ("batch",)
+    full, plain = (
+        config.simulation.fidelity == "full", config.simulation.estimator == "plain",
+    )  # fmt: skip
+    return ("batch", *GROUPING * full, *SAMPLING * plain)
+
+
+GROUPING, SAMPLING = ("super_accounts",), ("relative_error", "rare_paths")
 
 
 def _done_before(folder: store.RunFolder, screen: Screen) -> Outcome:
@@ -149,21 +155,25 @@ def simulate(
     if kept:
         earlier = sum(count for first, count in kept if first < asked.paths)
         again = sum(count for first, count in kept if first >= asked.paths)
-        full = f", and {again:,} of those in full" if again else ""
+        full = f", and {again:,} of rare events or in full" if again else ""
         screen.note(
             f"{earlier:,} of {counted(asked.paths, 'path')}{full} are from an earlier start"
         )
 
     with screen.progress(asked) as progress:
 
-        def part(question: Question, ids: np.ndarray, before: int) -> Results:
+        def part(
+            question: Question, ids: np.ndarray, before: int, scale: np.ndarray | None = None
+        ) -> Results:
             """The runs of some paths; in the names of shards `before` went before them."""
             parts, done = [], 0
+            more = ", rare events" if scale is not None else ", in full" if before else ""
             for paths in study.shards(ids, study.shard_size(question, batch(asked, question))):
-                first, told = before + done, _after(progress, done, len(ids), bool(before))
+                first, told = before + done, _after(progress, done, len(ids), more)
                 arrays = kept.get((first, len(paths)))
                 if arrays is None:
-                    ran = question.setting.unlimited(paths, asked.batch, told)
+                    own = None if scale is None else scale[done : done + len(paths)]
+                    ran = question.setting.unlimited(paths, asked.batch, told, scale=own)
                     folder.save_shard(first, len(paths), ran.arrays())
                 else:
                     ran = Results.of(arrays)
@@ -173,17 +183,21 @@ def simulate(
             return Results.join(parts)
 
         found = study.simulate_all(chosen, asked, part, progress)
-    return found, sum(seconds)
+
+        def leaned(paths: np.ndarray, scales: np.ndarray, before: int) -> Results:
+            return part(found.question, paths, asked.paths + before, scales)
+
+        sampling = rare.sampled(found, config, leaned)
+    return dataclasses.replace(found, sampling=sampling), sum(seconds)
 
 
 def batch(asked: SimulationConfig, question: Question) -> int:
     return batch_size(asked.batch, question.books)
 
 
-def _after(progress, done: int, paths: int, in_full: bool) -> Progress:
+def _after(progress, done: int, paths: int, said: str) -> Progress:
     """Progress of one shard as progress of all paths."""
-    more_said = ", in full" if in_full else ""
-    return lambda what, more, _: progress(what + more_said, done + more, paths)
+    return lambda what, more, _: progress(what + said, done + more, paths)
 
 
 def _second_opinion(config: Config, chosen: Fidelity, elapsed: float) -> list[Shadow]:
@@ -227,6 +241,7 @@ def _facts(config, found: Study, answered: Answers, second, seconds: float, elap
         if (graded := evidence.grade(config.venue))
         else None,
         "fidelity": _fidelity(found),
+        "estimator": found.sampling.record(),
         "batch": results.batch,
         "simulation_seconds": round(seconds, 2),
         "elapsed_seconds": round(elapsed, 2),

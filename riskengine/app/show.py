@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TextIO
 
-from riskengine.app import bias, colour, hinges, words
+from riskengine.app import bias, colour, hinges, rare, words
 from riskengine.app.amounts import counted
 from riskengine.app.answers import Answers
 from riskengine.app.build import Question
@@ -196,7 +196,9 @@ def summary(study: Study, answers: Answers, second: list[Shadow], facts: dict) -
             f"{len(levels['capital'])} levels of F {text} to the curve, path by path"
         )
     names = {e.name: e for e in answers.estimates}
-    more = (hinges.time_step(study, answers), bias.line(study, names))
+    more = (
+        hinges.time_step(study, answers), bias.line(study, names), rare.line(study.sampling, names),
+    )  # fmt: skip
     lines += [line for line in more if line]
     if second:
         lines.append(opinion(second, facts["paths"]))

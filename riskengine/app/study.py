@@ -18,10 +18,12 @@ from riskengine.app.replays import Replays
 from riskengine.calibration import target
 from riskengine.montecarlo import metrics
 from riskengine.montecarlo.estimators import Sample
+from riskengine.montecarlo.importance import Aim, Rare
 from riskengine.montecarlo.paths import CoupledPaths, Paths
 from riskengine.montecarlo.setting import Progress
 from riskengine.montecarlo.simulate import Results, halved, stopped
 from riskengine.montecarlo.two_level import TwoLevel
+from riskengine.montecarlo.weighted import WeightedPaths
 from riskengine.specs import venue as venues
 from riskengine.specs.book import traded
 from riskengine.specs.scenario import Replay
@@ -48,6 +50,34 @@ class Grouped:
 
 
 @dataclass(frozen=True)
+class Sampling:
+    """How events were sampled that are too rare for the paths of a run, and why (`app/rare.py`)."""
+
+    asked: str
+    why: str
+    paths: Rare | None = None  # where they were sampled by importance
+    aims: tuple[Aim, ...] = ()
+    runs: list[Results] = dataclasses.field(default_factory=list)  # the pilot, and every look
+    random_books: bool = True
+
+    def weighted(self, need: str, level: float) -> WeightedPaths:
+        """What every chosen path needs, and what it counts."""
+        assert self.paths is not None
+        return self.paths.weighted(need, level, self.random_books)
+
+    def record(self) -> dict[str, str | int]:
+        """As plain JSON."""
+        said: dict[str, str | int] = {"asked": self.asked, "why": self.why}
+        if self.paths is None:
+            return said | {"ran": "plain"}
+        ran = self.paths
+        return said | {
+            "ran": "importance", "surveyed": len(ran.surveyed.path) + ran.pilot, "pilot": ran.pilot,
+            "chosen": len(ran.ran), "looks": ran.looks,
+        }  # fmt: skip
+
+
+@dataclass(frozen=True)
 class Study:
     """Every path without a limit, and the first ones at the venue's fund and at levels of it."""
 
@@ -60,6 +90,7 @@ class Study:
     safe: Results | None  # some paths without a limit where the largest accounts cannot fail
     replays: Replays | None  # some paths at the venue's fund, step by step
     grouped: Grouped | None = None
+    sampling: Sampling = Sampling("plain", "as asked")  # of events too rare for `results`
 
     @property
     def question(self) -> Question:
@@ -90,7 +121,8 @@ class Study:
         levels = [r for r in self.levels.values() if r is not self.fund]
         runs = self.grouped
         free = [runs.results, runs.fund, runs.chosen] if runs else [self.results]
-        return [*free, self.fund, *levels, *finer, *([self.safe] if self.safe else [])]
+        safe = [self.safe] if self.safe else []
+        return [*free, self.fund, *levels, *finer, *safe, *self.sampling.runs]
 
 
 Part = Callable[[Question, np.ndarray, int], Results]  # a question, paths, and how many went before

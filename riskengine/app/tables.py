@@ -64,6 +64,7 @@ def csv_tables(study: Study, answers: Answers) -> dict[str, dict[str, np.ndarray
         "crash_size": stress.by_size,
         "cover": stress.cover,
         "ladder": ladder_columns(stress.ladder),
+        "rare": answers.rare,
     }
 
 

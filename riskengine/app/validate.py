@@ -95,9 +95,24 @@ def simulation(config: SimulationConfig, run: Config) -> None:
     if steps > STEPS_MAX:
         must = f"must have steps{bounds({'least': 1, 'most': STEPS_MAX, 'limit': True})}"
         raise InputError("simulation.grid", must, f"{steps:.10g} steps")
+    if config.estimator == "importance":
+        _can_be_leaned_on(run)
     work = config.paths * steps * run.book.accounts
     if work > WORK_MAX:
         must = (
             f"must keep paths x steps x accounts below the limit of {WORK_MAX:.0e} (time, memory)"
         )
         raise InputError("simulation.paths", must, f"{work:.3g}")
+
+
+def _can_be_leaned_on(run: Config) -> None:
+    """Importance sampling needs crashes of random size, all accounts, and a fund target."""
+    against = ""
+    if run.scenario.law not in ("crash", "concentration"):
+        against = f"where scenario.law={run.scenario.law}, whose crashes have no random scale"
+    elif run.book.path is not None and not run.book.complete:
+        against = "where book.complete=false: a partial book has no fund target"
+    elif run.simulation.fidelity == "grouped":
+        against = "where simulation.fidelity=grouped"
+    if against:
+        raise InputError("simulation.estimator", f"must be plain {against}", "importance")

@@ -83,6 +83,13 @@ GROUPS: dict[str, dict[str, str]] = {
         "adl_probability_sd_within_books": "Standard deviation of P(intervention) within books",
         "adl_probability_sd_between_books": "Standard deviation of P(intervention) between books",
     },
+    "What sampling of rare events changes": {
+        "fund_target_plain": "Fund for interventions by the run's own paths alone",
+        "fund_target_depletion_plain": "Fund for depletion by the run's own paths alone",
+        "rare_work": "Work of survey, pilot and chosen paths, in paths",
+        "rare_error": "Standard error of the target's probability over it, these books",
+        "rare_gain": "Work of plain paths for the accuracy of the target's probability, over this",
+    },
     "What grouped accounts change": {
         "grouping_bias_adl_probability": "Bias of groups alone in P(intervention)",
         "grouping_bias_depletion_probability": "the same in P(fund runs dry), from needs",

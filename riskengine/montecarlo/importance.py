@@ -8,7 +8,7 @@
    hundredths of the work.
 2. *Predict.* The first of them, a pilot, run as they are. Logistic regression of need > F_k on what the
    survey saw, falls and rises apart and with a level for every book, gives P̂(need > F_k) of all
-   others; F_k is the pilot's own guess of F*(ε_k).
+   others; F_k is what is known so far of F*(ε_k).
 3. *Choose.* To know P(need > F_k) at several F_k, all with the same relative error, the chances
 
        π_i ∝ w_i √(Σ_k P̂_i(need > F_k) / p̂_k²)
@@ -18,11 +18,12 @@
    overlooks. Choices are independent, each by a random number of its own.
 4. *Estimate.* Chosen paths run and count w_i / π_i times, the others not at all. By Horvitz and
    Thompson (1952) mean(w C/π f) over all N is unbiased for every f, however wrong the prediction is.
+5. *Look again.* What ran teaches a better prediction, and a choice twice as large is made by it.
 
 It serves every F at once. Books are not leaned on: each meets N / B surveyed paths.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import jax
@@ -46,6 +47,7 @@ BEYOND = 0.01  # of the rarest probability: to there the scale leans, beyond har
 LEAST = 1e-12  # of a predicted probability
 FEATURE = 20.0  # standard deviation of the slope of a feature, itself standardised, before the fit
 LEVEL = 2.0  # and of what a book adds
+LOOKS = 3
 # P̂ = Φ(η / 2) of the logit η: 1.7 would be the logistic law but for its long tails, by which too many
 # harmless paths would be chosen; the rest is for errors of the fit
 PROBIT = 2.0
@@ -96,6 +98,15 @@ class Surveyed:
         count = int(jax.tree.leaves(books)[0].shape[0])
         seen = survey.survey(key, books, venue, scenario, simulation, paths, scale)
         return cls(paths, paths % count, scale, weight, seen)
+
+    @classmethod
+    def join(cls, *parts: "Surveyed") -> "Surveyed":
+        """One after the other."""
+        path, book, scale, weight = (
+            np.concatenate([getattr(part, name) for part in parts])
+            for name in ("path", "book", "scale", "weight")
+        )
+        return cls(path, book, scale, weight, Survey.join(*(part.seen for part in parts)))
 
     def some(self, rows) -> "Surveyed":
         """A part of the paths."""
@@ -158,7 +169,7 @@ def _logistic(design: Values, event: Values, prior: Values) -> Values:
     return slope
 
 
-def chances(surveyed: Surveyed, predicted: list[Values], paths: int) -> Values:
+def chances(surveyed: Surveyed, predicted: list[Values], paths: float) -> Values:
     """π of every surveyed path, so that about so many run, for events with these P̂."""
     together = np.zeros(len(surveyed.path))
     for each in predicted:
@@ -168,7 +179,7 @@ def chances(surveyed: Surveyed, predicted: list[Values], paths: int) -> Values:
     return _scaled(share, paths)
 
 
-def _scaled(wanted: Values, paths: int) -> Values:
+def _scaled(wanted: Values, paths: float) -> Values:
     """min(c · wanted, 1) with c such that they sum to `paths`."""
     low, high = 0.0, 1.0 / wanted.min()
     for _ in range(100):
@@ -177,49 +188,114 @@ def _scaled(wanted: Values, paths: int) -> Values:
     return np.minimum(high * wanted, 1.0)
 
 
+Needs = Callable[[Values, Values], dict[str, Values]]  # paths and scales → USD, by the need's name
+
+
+@dataclass(frozen=True)
+class Aim:
+    """F*(ε) of a need, or, where a capital is given, P(need > F) at it."""
+
+    need: str
+    exceed: float | None = None
+    capital: float | None = None
+
+
 @dataclass(frozen=True)
 class Rare:
-    """The survey, what ran of it, and how."""
+    """The survey without its pilot, and what ran of it."""
 
     surveyed: Surveyed
-    chance: Values
-    ran: Values  # rows of the survey
-    need: Values  # USD, of those
-    capitals: Values  # at which the choice aimed
-    pilot: int  # paths that the prediction rests on
+    ran: Values  # rows of it, ascending
+    weight: Values  # of those
+    needs: dict[str, Values]  # USD, of those
+    pilot: int  # paths that only taught
+    looks: int
 
-    def weighted(self, level: float = 0.95, random_books: bool = True) -> WeightedPaths:
+    def weighted(self, need: str, level: float = 0.95, random_books: bool = True) -> WeightedPaths:
         """Every surveyed path is a draw; those that did not run count nothing."""
-        weight = self.surveyed.weight[self.ran] / self.chance[self.ran]
         sample = Sample(self.surveyed.book, level, random_books)
-        return WeightedPaths(self.need, weight, self.ran, sample, "importance sampling")
+        return WeightedPaths(self.needs[need], self.weight, self.ran, sample, "importance sampling")
 
 
 def run(
     key: Key[Array, ""],
     surveyed: Surveyed,
-    needs: Callable[[Values, Values], Values],
-    exceed: tuple[float, ...],
+    needs: Needs,
+    aims: Sequence[Aim],
     pilot: int,
     paths: int,
+    looks: int = LOOKS,
+    enough: Callable[[Rare], bool] = lambda rare: False,
 ) -> Rare:
-    """Pilot, prediction, choice and about `paths` runs for P(need > F*(ε)) at every ε asked for.
+    """A pilot, and about `paths` choices in looks of doubling size, or fewer where these are enough.
 
-    `needs(paths, scales)` runs paths and gives what each needs. The pilot is not part of the
-    estimates, as the choice rests on it.
+    What has run teaches the next look where to aim and whom to choose. So look k has chances π_k of its
+    own, by random numbers of its own, and given what went before mean(w C_k/π_k f) is unbiased; as is
+    Σ a_k of them, with a_k the look's part of the paths of all looks so far.
     """
+    _check(surveyed, aims, pilot)
+    parts = (surveyed.some(slice(0, pilot)), surveyed.some(slice(pilot, None)))
+    known = _Known(*parts, needs(parts[0].path, parts[0].scale), needs)
+    lots = uniforms(key, Stream.CHOICE, parts[1].path, looks)
+    counted, rare = np.zeros(len(parts[1].path)), None
+    for look in range(looks):
+        chance = known.chances(aims, rare, paths * 2**look / (2**looks - 1))
+        chosen = lots[:, look] < chance
+        known.run(chosen)
+        counted += 2**look * chosen / chance
+        weight = parts[1].weight * counted / (2 ** (look + 1) - 1)
+        ran = np.flatnonzero(counted)
+        of_those = {name: values[ran] for name, values in known.needs.items()}
+        rare = Rare(parts[1], ran, weight[ran], of_those, pilot, look + 1)
+        if enough(rare):
+            break
+    assert rare is not None, "at least one look"
+    return rare
+
+
+def _check(surveyed: Surveyed, aims: Sequence[Aim], pilot: int) -> None:
     if not 0 < pilot < len(surveyed.path):
         raise InputError("pilot", f"must be below the {len(surveyed.path)} surveyed paths", pilot)
-    if not all(0.0 < e < 1.0 for e in exceed):
-        raise InputError("exceed", "must be probabilities between 0 and 1", exceed)
-    first = surveyed.some(slice(0, pilot))
-    known = needs(first.path, first.scale)
-    seen = WeightedPaths(known, first.weight, np.arange(pilot), Sample(first.book), "pilot")
-    capitals = np.asarray([seen.target(e) for e in exceed])
-    others = surveyed.some(slice(pilot, None))
-    predicted = [predict(first, known > capital, others) for capital in capitals]
-    chance = chances(others, predicted, paths)
-    lots = uniforms(key, Stream.CHOICE, others.path, 1)[:, 0]
-    ran = np.flatnonzero(lots < chance)
-    need = needs(others.path[ran], others.scale[ran])
-    return Rare(others, chance, ran, need, capitals, pilot)
+    asked = [aim.exceed for aim in aims if aim.exceed is not None]
+    if not aims or not all(0.0 < e < 1.0 for e in asked):
+        raise InputError("aims", "must ask for probabilities between 0 and 1", asked)
+
+
+class _Known:
+    """Needs of the pilot, and of all others that have run."""
+
+    def __init__(
+        self, pilot: Surveyed, others: Surveyed, first: dict[str, Values], needs: Needs
+    ) -> None:
+        self.pilot, self.others, self.first, self._needs = pilot, others, first, needs
+        self.needs = {name: np.full(len(others.path), np.nan) for name in first}
+        self.ran = np.zeros(len(others.path), bool)
+
+    def run(self, chosen: Values) -> None:
+        """Run those that have not run yet."""
+        more = np.flatnonzero(chosen & ~self.ran)
+        for name, values in self._needs(self.others.path[more], self.others.scale[more]).items():
+            self.needs[name][more] = values
+        self.ran[more] = True
+
+    def chances(self, aims: Sequence[Aim], rare: Rare | None, paths: float) -> Values:
+        """π of the next look, by all that is known."""
+        taught = Surveyed.join(self.pilot, self.others.some(self.ran))
+        predicted = []
+        for aim in aims:
+            need = np.concatenate([self.first[aim.need], self.needs[aim.need][self.ran]])
+            event = need > self._aimed(aim, rare)
+            predicted.append(predict(taught, event, self.others))
+        return chances(self.others, predicted, paths)
+
+    def _aimed(self, aim: Aim, rare: Rare | None) -> float:
+        """The capital of an aim: F*(ε) as the latest look sees it, and first of all the pilot."""
+        if aim.capital is not None:
+            return aim.capital
+        assert aim.exceed is not None
+        if rare is not None:
+            return rare.weighted(aim.need).target(aim.exceed)
+        sample = Sample(self.pilot.book)
+        row = np.arange(sample.paths)
+        seen = WeightedPaths(self.first[aim.need], self.pilot.weight, row, sample, "pilot")
+        return seen.target(aim.exceed)

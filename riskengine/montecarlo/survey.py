@@ -57,6 +57,12 @@ class Survey:
         owed = np.log(np.clip(self.owed, 0.0, MUCH) + OWED)
         return np.stack([size, other, wider, self.depth, self.thin, self.when, owed], axis=1)
 
+    @classmethod
+    def join(cls, *parts: "Survey") -> "Survey":
+        """One after the other."""
+        names = [field.name for field in dataclasses.fields(cls)]
+        return cls(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
+
     def some(self, rows) -> "Survey":
         """A part of the paths."""
         return Survey(*(getattr(self, field.name)[rows] for field in dataclasses.fields(self)))

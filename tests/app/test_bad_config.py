@@ -45,6 +45,16 @@ BAD: dict[str, tuple[list[str], tuple[str, ...]]] = {
         ["simulation.super_accounts=99"],
         ("simulation.super_accounts must be an integer >= 100 and <= 1000000", "99"),
     ),
+    "estimator": (
+        ["simulation.estimator=sobol"],
+        ("simulation.estimator", "plain, importance, auto", "sobol"),
+    ),
+    "rare_paths": (["simulation.rare_paths=10"], ("simulation.rare_paths", ">= 300", "10")),
+    "relative_error": (
+        ["simulation.relative_error=0"],
+        ("simulation.relative_error", ">= 0.01", "0.0"),
+    ),
+    "relative_error all": (["simulation.relative_error=1"], ("relative_error", "< 1", "1.0")),
     "super_accounts many": (["simulation.super_accounts=1e9"], ("simulation.super_accounts",)),
     "super_accounts null": (["simulation.super_accounts=null"], ("simulation.super_accounts",)),
     "paths float": ([f"{P}=64.0"], (INTEGER + "64.0",)),

@@ -26,6 +26,7 @@ from riskengine.app import (
 from riskengine.app.shadow import Shadow
 from riskengine.app.show import Screen
 from riskengine.montecarlo import estimators, setting, simulate
+from riskengine.montecarlo.setting import Setting
 from riskengine.specs.book import MAKER, TRADER, Holdings
 
 HOSTILE = "<script>alert(1)</script>&\"'"
@@ -352,12 +353,12 @@ def test_the_largest_accounts_are_safe(found, asked):
     """Their equity is 100 times their notional, and nobody else's changes."""
     seen = {}
 
-    def spy(question, paths, *_):
-        seen["books"] = question.books
+    def spy(setting, paths, *_):
+        seen["books"] = setting.books
         return found.results.some(np.arange(len(paths)))
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(study, "_simulate", spy)
+        patch.setattr(Setting, "unlimited", spy)
         study.without_largest(found.question, found.results, 8)
     before, after = np.asarray(found.question.books.cash), np.asarray(seen["books"].cash)
     changed = before != after

@@ -15,7 +15,7 @@ from scipy import integrate, special, stats
 
 from riskengine.montecarlo import grid, importance, keys, noise, simulate, survey, weighted
 from riskengine.montecarlo.estimators import Sample
-from riskengine.montecarlo.importance import Surveyed
+from riskengine.montecarlo.importance import Aim, Surveyed
 from riskengine.montecarlo.survey import Survey
 from riskengine.montecarlo.weighted import WeightedPaths
 from riskengine.specs.scenario import Ladder
@@ -53,7 +53,7 @@ class World:
 
     def needs(self, path, scale):
         self.ran += len(path)
-        return scale**-0.5 * np.exp(NOISE * self.z[path])
+        return {"need": scale**-0.5 * np.exp(NOISE * self.z[path])}
 
     def surveyed(self, paths: int, rarest: float) -> Surveyed:
         """`seen` of the logarithm of the scale shows in the size of the crash, the rest is noise."""
@@ -66,11 +66,15 @@ class World:
         return Surveyed(path, path % BOOKS, scale, weight, seen)
 
 
-def rare(world: World, exceed=LEVELS, paths=2000, pilot=500, surveyed=20_000) -> WeightedPaths:
-    found = importance.run(
-        KEY, world.surveyed(surveyed, min(exceed)), world.needs, exceed, pilot, paths
+def ran(world: World, aims, paths=2000, pilot=500, surveyed=20_000, rarest=1e-4, **how):
+    return importance.run(
+        KEY, world.surveyed(surveyed, rarest), world.needs, aims, pilot, paths, **how
     )
-    return found.weighted()
+
+
+def rare(world: World, exceed=LEVELS, paths=2000, pilot=500, surveyed=20_000) -> WeightedPaths:
+    aims = [Aim("need", e) for e in exceed]
+    return ran(world, aims, paths, pilot, surveyed, min(exceed)).weighted("need")
 
 
 def test_the_leaning_law_is_the_density_that_weights_say():
@@ -110,9 +114,39 @@ def test_fund_targets_hold_the_truth_as_often_as_they_say():
     assert stats.binom.cdf(sum(held), len(held), 0.95) > ALPHA
 
 
+def test_looks_end_when_enough_is_known_and_each_is_unbiased():
+    world, seen = World(7), []
+    aims = [Aim("need", e) for e in LEVELS]
+
+    def never(rare):
+        seen.append(rare)
+        return False
+
+    ran(world, aims, enough=never)
+    assert [one.looks for one in seen] == [1, 2, 3]
+    assert world.ran == 500 + len(seen[-1].ran)  # no path twice
+    for before, after in zip(seen, seen[1:], strict=False):
+        assert np.isin(before.ran, after.ran).all() and len(after.ran) > len(before.ran)
+    for one in seen:
+        for exceed in LEVELS:
+            y = one.weighted("need").exceed(capital(exceed))
+            error = np.sqrt(one.weighted("need").sample.variance(y, total=False))
+            assert abs(y.mean() - exceed) < REACH * max(error, 0.3 * exceed), exceed
+    first = ran(World(7), aims, enough=lambda rare: True)
+    assert first.looks == 1 and np.array_equal(first.ran, seen[0].ran)
+
+
+def test_a_choice_can_aim_at_a_capital():
+    world, at = World(8), capital(1e-3)
+    y = ran(world, [Aim("need", capital=at)]).weighted("need").exceed(at)
+    assert abs(y.mean() - 1e-3) < REACH * 0.3e-3 and y.mean() > 0
+
+
 def test_a_grid_of_scales_agrees_and_shares_nothing():
     world = World(3)
-    found = grid.run(KEY, world.needs, BOOKS, np.arange(200_000, 200_400), 1e-4)
+    found = grid.run(
+        KEY, lambda *paths: world.needs(*paths)["need"], BOOKS, np.arange(200_000, 200_400), 1e-4
+    )
     assert found.together(found.weight) == pytest.approx(np.ones(400), rel=1e-12)
     for exceed in LEVELS:
         y = found.exceed(capital(exceed))
@@ -218,8 +252,8 @@ def test_only_laws_with_a_scale_can_be_leaned_on(specs):
 
 
 @pytest.mark.parametrize(("pilot", "exceed", "field"), [(0, (0.1,), "pilot"), (100, (0.1,), "pilot"),
-                                                         (50, (1.0,), "exceed")])  # fmt: skip
+                                                         (50, (1.0,), "aims"), (50, (), "aims")])  # fmt: skip
 def test_what_cannot_be_asked_is_refused_in_one_line(pilot, exceed, field):
     world = World(6)
     with pytest.raises(InputError, match=f"^{field} must"):
-        importance.run(KEY, world.surveyed(100, 0.01), world.needs, exceed, pilot, 10)
+        ran(world, [Aim("need", e) for e in exceed], 10, pilot, 100, 0.01)
