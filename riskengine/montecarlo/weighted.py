@@ -13,8 +13,6 @@ given only if
 - the mean weight is within three standard errors of 1, which it is if nothing was overlooked.
 """
 
-import bisect
-import functools
 import math
 from dataclasses import dataclass
 
@@ -114,7 +112,9 @@ class WeightedPaths:
     def fund_target(self, name: str, exceed: float, total: bool = True) -> Estimate:
         """F*(ε): the smallest F with P(need > F) ≤ ε, a weighted order statistic.
 
-        Limits are the F at which the interval of P(need > F) begins and ceases to hold ε.
+        Limits are the nearest F on either side at which the interval of P(need > F) does not hold ε.
+        P(need > F) falls with F, so what is beyond is excluded with it, though far from the F that the
+        weights were chosen for its own interval may be wide enough to hold ε again.
         """
         ordered, value = np.sort(self.need), self.target(exceed)
         found, about = self.health(value), (*self._about(value, total), "USD")
@@ -122,13 +122,13 @@ class WeightedPaths:
             return Estimate(name, None, None, None, *about, "no capital is enough")
         if found.problem:
             return Estimate(name, None, None, None, *about, found.problem)
-        limits = functools.cache(lambda place: self._limits(float(ordered[place]), total))
-        held = range(len(ordered))
-        low = bisect.bisect_left(held, True, key=lambda place: limits(place)[0] <= exceed)
-        high = bisect.bisect_left(held, True, key=lambda place: limits(place)[1] <= exceed)
-        low, high = (float(ordered[k]) if k < len(ordered) else math.inf for k in (low, high))
-        ends = finite(min(low, value)), finite(max(high, value))
-        return Estimate(name, value, *ends, *about, _said(found))
+        place = int(np.searchsorted(ordered, value))
+        below = range(place - 1, -1, -1)
+        above = range(place, len(ordered))
+        low = next((k + 1 for k in below if self._limits(ordered[k], total)[0] > exceed), 0)
+        high = next((k for k in above if self._limits(ordered[k], total)[1] <= exceed), None)
+        ends = ordered[low], math.inf if high is None else ordered[high]
+        return Estimate(name, value, *(finite(float(end)) for end in ends), *about, _said(found))
 
     def target(self, exceed: float) -> float:
         """The smallest need with at most the weight `exceed` above it."""

@@ -169,6 +169,21 @@ def test_equal_weights_give_the_plain_order_statistic():
     assert (e.low, e.high) == pytest.approx((0.05 - 0.00676, 0.05 + 0.00676), abs=2e-5)
 
 
+def test_limits_are_the_nearest_on_either_side():
+    """Small needs count for much on one path: there P(need > F) is hardly known."""
+    random = np.random.default_rng(9)
+    need = np.concatenate([[0.2, 0.8], 10.0 + random.pareto(2.0, 4000)])
+    weight = np.concatenate([np.full(2, 1500.0), np.full(4000, 0.25)])
+    found = paths_of(need, weight)
+    assert found._limits(0.5, total=False)[0] < 0.05 < found._limits(10.0, total=False)[0]
+    e = found.fund_target("f", 0.05)
+    assert 10.0 < e.low < e.value < e.high
+    for end, side in ((e.low, -1), (e.high, 1)):
+        at = np.sort(need)[np.searchsorted(np.sort(need), end) + min(side, 0)]
+        low, high = found._limits(at, total=True)
+        assert not low <= 0.05 <= high
+
+
 @pytest.mark.parametrize(
     ("need", "weight", "capital", "words"),
     [
