@@ -66,8 +66,11 @@ def build_population(config: Config) -> population.Population:
     share = np.asarray([book.market_share_pct[m] for m in book.markets], float)
     highest = [margin.tables[margin.markets.get(m, margin.default)][0][1] for m in book.markets]
     cap = np.minimum(highest, book.leverage_cap or np.inf)
-    return population.Population(
+    law = population.Population()
+    return dataclasses.replace(
+        law,
         accounts=book.accounts,
+        cash=tuple(cash / book.leverage for cash in law.cash),
         makers=book.makers,
         maker_leverage=book.maker_leverage,
         market_share=tuple((share / share.sum()).tolist()),

@@ -5,6 +5,7 @@ leaves out has the default given here. docs/config.md is made from this.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 from riskengine.app.config_scenario import CrashConfig, MarketLawConfig, ScenarioConfig, SeenConfig
 from riskengine.app.config_venue import MONEY_MAX, PoolConfig, VenueConfig
@@ -37,6 +38,9 @@ class BookConfig:
         42.0, "part of traders' notional that is long", above=0, below=100
     )
     long_leverage: float = number(2.0, "leverage of longs relative to shorts", least=0.1, most=20)
+    leverage: float = number(
+        1.0, "leverage of traders at the start relative to that of the law", least=0.1, most=10
+    )
     leverage_cap: float | None = number(
         None, "highest leverage at the start; null: the venue's", least=1, most=200
     )
@@ -49,6 +53,9 @@ class BookConfig:
     rest_in_adl: bool = plain(False, "the missing side can be deleveraged")
     complete: bool = plain(False, "nobody's positions are missing in the file")
     allow_underwater: bool = plain(False, "accounts of a file may start with negative collateral")
+    ranges: dict[str, Any] = table(
+        "lowest and highest plausible value of a key, for task=assumptions"
+    )
 
 
 @dataclass

@@ -1,6 +1,7 @@
 """The schema of `conf/scenario/`: the law of prices and depth."""
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from riskengine.app.config_venue import EvidenceConfig
 from riskengine.app.fields import choice, group, listed, number, plain
@@ -104,6 +105,7 @@ class ReplayConfig:
 class DepthConfig:
     """How the order book thins out (docs/model.md 7.2)."""
 
+    factor: float = number(1.0, "calm depth of all markets, times depth_pct", above=0, most=1000)
     own_sensitivity: float = number(
         25.0, "log fall of depth per log move, on the side of the move", least=0, most=1000
     )
@@ -181,6 +183,10 @@ class ScenarioConfig:
     depth: DepthConfig = group(DepthConfig)
     order_book: OrderBookConfig = group(OrderBookConfig)
     seen: SeenConfig = group(SeenConfig)
+    ranges: dict[str, Any] = field(
+        default_factory=dict,
+        metadata={"meaning": "lowest and highest plausible value of a key, for task=assumptions"},
+    )
     evidence: list[EvidenceConfig] = field(
         default_factory=list, metadata={"meaning": "where the values come from"}
     )

@@ -75,7 +75,7 @@ def build(
     """The scenario; law `concentration` changes the book, too."""
     law, markets = config.scenario, opened.markets
     table = [law.markets.get(m, law.other_markets) for m in markets]
-    calm = np.asarray([PCT * m.depth_pct for m in table])
+    calm = law.depth.factor * np.asarray([PCT * m.depth_pct for m in table])
     if law.law == "ladder":
         prices_ = _ladder(law, len(opened.holdings))
     elif law.law == "replay":

@@ -127,8 +127,8 @@ class WeightedPaths:
         above = range(place, len(ordered))
         low = next((k + 1 for k in below if self._limits(ordered[k], total)[0] > exceed), 0)
         high = next((k for k in above if self._limits(ordered[k], total)[1] <= exceed), None)
-        ends = ordered[low], math.inf if high is None else ordered[high]
-        return Estimate(name, value, *(finite(float(end)) for end in ends), *about, _said(found))
+        ends = float(ordered[low]), None if high is None else finite(float(ordered[high]))
+        return Estimate(name, value, *ends, *about, _said(found))
 
     def target(self, exceed: float) -> float:
         """The smallest need with at most the weight `exceed` above it."""
