@@ -20,8 +20,8 @@ from dataclasses import dataclass
 import numpy as np
 
 SIZES = (
-    "book.accounts=400", "book.books=16", "design.response=0.5",
-    "simulation.grid=[{duration_min: 20, dt_s: 20}, {duration_min: 40, dt_s: 60}]",
+    "book.accounts=150", "book.books=8", "design.response=0.5",
+    "simulation.grid=[{duration_min: 20, dt_s: 20}, {duration_min: 20, dt_s: 60}]",
 )  # fmt: skip
 DESIGNS = {  # overrides, and the fund as a probability of an intervention where it is one
     "hyperliquid": (("venue=hyperliquid",), None),
@@ -116,16 +116,28 @@ def as_is(case, paths):
 
 
 def moved_sides(case, at, levers):
-    """Every lever with its sides, all paths run."""
-    from riskengine.calibration import sensitivity
-
-    sure = np.ones(len(at.free.cheap))
+    """Every lever with its sides, all paths run; without a limit once for all funds of a venue."""
     for move in levers:
         runs = [
-            None if by is None else sensitivity.run(case, at, by, move.response, sure)
-            for by in (move.down, move.up)
+            None if by is None else run(case, at, move, by, place)
+            for place, by in enumerate((move.down, move.up))
         ]
         yield move, runs
+
+
+def run(case, at, move, by, place):
+    """The paths without a limit, and the first of them at the fund."""
+    from riskengine.calibration import levers
+
+    moved, paths = levers.moved(case.setting, by, move.response), at.free.cheap.path
+    key = (tuple(case.setting.venue.stages), move.name, move.step, place, int(paths[0]))
+    if key not in KNOWN:
+        KNOWN[key] = moved.unlimited(paths)
+    (fund,) = moved.at_funds(KNOWN[key], {case.capital: case.fund_paths}).values()
+    return KNOWN[key], fund
+
+
+KNOWN: dict = {}  # runs without a limit, which do not depend on the fund
 
 
 def differences(case, paths, levers, step: float):
@@ -174,11 +186,11 @@ def plain(case, at, move, sides):
         yield from one(of, at, move, sides, measure)
 
 
-def one(of, at, move, sides, measure):
+def one(of, at, move, sides, measure, score=None):
     """The effect of one step with this way of measuring."""
     from riskengine.calibration import sensitivity
 
-    found = sensitivity._sensitivity(move, measure, of, at, sides)
+    found = sensitivity.effect(move, measure, of, at, sides, score)
     sample = at.fund.sample if measure in sensitivity.AT_FUND else at.free.sample
     if of.case.early and measure == "depletion_probability":
         sample = at.fund.sample
@@ -188,6 +200,7 @@ def one(of, at, move, sides, measure):
 
 def estimators_of(case, paths, levers, reverse: bool) -> Iterator[Row]:
     """Everything that the estimators say."""
+    from riskengine.calibration import likelihood as likelihood_
     from riskengine.calibration import sensitivity
     from riskengine.calibration.moves import Move
     from riskengine.calibration.smoothing import BANDWIDTH
@@ -210,7 +223,7 @@ def estimators_of(case, paths, levers, reverse: bool) -> Iterator[Row]:
     if slope.value is not None and slope.high is not None:
         error = step * (slope.high - slope.value) / at.free.sample.quantile(True)
         yield Row("fund", "excess_draw", "identity", step * slope.value, error, 0.0)
-    sure = np.ones(n)
+    sure, scores = np.ones(n), likelihood_.of_paths(case.setting, at.free.cheap.path)
     for move, runs in moved_sides(case, at, levers):
         if runs == [None, None]:
             continue
@@ -231,6 +244,11 @@ def estimators_of(case, paths, levers, reverse: bool) -> Iterator[Row]:
                     yield Row(move.name, name, "smoothed", value, error, cost)
             for name, value, error in one(smooth, at, move, some, measure):
                 yield Row(move.name, name, "smoothed, chosen paths", value, error, part)
+            if move.name in scores:
+                for name, value, error in one(smooth, at, move, some, measure, scores[move.name]):
+                    yield Row(
+                        move.name, name, "chosen paths with likelihood ratio", value, error, part
+                    )
     yield from likelihood(case, at)
     yield from noise(case, at, levers, paths)
     yield from conditional(case, paths, levers)
@@ -252,36 +270,12 @@ def outcomes(case, at):
 
 def likelihood(case, at) -> Iterator[Row]:
     """Depth and volatility by the densities of the numbers that they shift."""
-    import jax
+    from riskengine.calibration import likelihood as likelihoods
 
-    from riskengine.calibration import alternatives
-    from riskengine.montecarlo import noise as noises
-
-    setting = case.setting
-    grid = setting.simulation
-
-    def drawn(path):
-        found = noises.draw(setting.key, path, grid.market_ids, grid.whole, grid.half)
-        return found.scale, found.depth
-
-    scale, depth = (
-        np.concatenate(part)
-        for part in zip(
-            *(
-                [np.asarray(x) for x in jax.vmap(drawn)(some)]
-                for some in np.array_split(at.free.cheap.path.astype(np.uint32), 16)
-            ),
-            strict=True,
-        )
-    )
-    dispersion = float(setting.scenario.depth.dispersion)
-    scores = {"depth": alternatives.depth_score(depth, dispersion)}
-    if hasattr(setting.scenario.law, "scale_table"):
-        table = np.asarray(setting.scenario.law.scale_table)
-        scores["volatility"] = alternatives.scale_score(scale, table)
+    scores = likelihoods.of_paths(case.setting, at.free.cheap.path)
     for lever, score in scores.items():
         for measure, each, sample in outcomes(case, at):
-            found = alternatives.by_score(each, score[: len(each)], sample)
+            found = likelihoods.by_score(each, score[: len(each)], sample)
             yield Row(lever, measure, "likelihood ratio", 0.1 * found.value, 0.1 * found.error, 0.0)
 
 
@@ -345,6 +339,7 @@ def conditional(case, paths, levers) -> Iterator[Row]:
     """Differences conditional on all but the scale of the crash."""
     from riskengine.calibration import alternatives
     from riskengine.calibration import levers as levers_
+    from riskengine.calibration import likelihood as likelihood_
     from riskengine.montecarlo.estimators import Sample
 
     setting, books = case.setting, case.setting.number_of_books
@@ -374,7 +369,7 @@ def conditional(case, paths, levers) -> Iterator[Row]:
             above(levers_.moved(setting, by, move.response), need) for by in (move.down, move.up)
         )
         for measure in need:
-            found = alternatives.Derivative.of(0.5 * (up[measure] - down[measure]), sample)
+            found = likelihood_.Derivative.of(0.5 * (up[measure] - down[measure]), sample)
             cost = 2.0 * len(crashes) * SCALES / len(paths)
             yield Row(move.name, measure, "conditional on the rest", found.value, found.error, cost)
 

@@ -28,7 +28,7 @@ from riskengine.app.config import Config
 from riskengine.app.run import Broken, Interrupted, Outcome
 from riskengine.app.show import Screen
 from riskengine.app.store import RunFolder
-from riskengine.calibration import moves, sensitivity
+from riskengine.calibration import likelihood, moves, sensitivity
 from riskengine.calibration.moves import Move
 from riskengine.calibration.sensitivity import Case, Sensitivity, Side
 from riskengine.montecarlo import estimators
@@ -122,6 +122,7 @@ def measure(config: Config, question: Question, folder: RunFolder, screen: Scree
         sides = sum(by is not None for move in levers for by in (move.down, move.up))
         chance = sensitivity.chances(case, at, sides)
         each = len(sensitivity.chosen(case.setting.key, at.free.cheap.path, chance))
+        scores = likelihood.of_paths(case.setting, at.free.cheap.path)
         found, spent, done = [], 0, 0
 
         def told(_: str, more: int, __: int) -> None:
@@ -144,7 +145,7 @@ def measure(config: Config, question: Question, folder: RunFolder, screen: Scree
                 _intact(*runs)
                 ends.append(sensitivity.side(at, chance, *runs))
                 spent, done = spent + ends[-1].ran, done + each
-            found += sensitivity.compare(case, at, move, (ends[0], ends[1]))
+            found += sensitivity.compare(case, at, move, (ends[0], ends[1]), scores.get(move.name))
     spent += sum(len(r) for r in funds.values())
     still = as_things_are(case, at)
     return Found(question, case, at, found, still, spent / len(at.free.cheap))

@@ -1,13 +1,4 @@
-"""Other estimators of sensitivities, for comparison (docs/sensitivity.md has the measurements).
-
-**Likelihood ratio.** Where a lever shifts a random number of the path, the law of what it becomes
-has a density, and E[Y] can be differentiated under it: with ℓ the shifted number, p its density,
-
-    d/dh E[Y] = E[Y s],        s = −d log p / dℓ,
-
-exactly, for any Y whatever its jumps, and without running anything again. Depth is shifted by the
-normal z of its path, log depth = … + σ z, so s = z/σ; volatility by the path's scale (docs/model.md
-7.1), log moves ∝ e^ℓ. Since E[s] = 0, any constant may be taken off Y; the best one is.
+"""Further estimators of sensitivities, for comparison (docs/sensitivity.md has the measurements).
 
 **Common noise.** All levers of a group of paths are moved at once by σ ξ_j, ξ normal, and the same
 paths run at +ξ and −ξ: E[(Y⁺ − Y⁻) ξ_j / 2σ] is the derivative by lever j of E[Y] smoothed over the
@@ -20,54 +11,12 @@ interpolated in ℓ, and P(R > F) is integrated exactly over the law of ℓ: smo
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 from scipy import special
 
-from riskengine.montecarlo.estimators import Sample, Values
+from riskengine.montecarlo.estimators import Values
 from riskengine.specs.scenario import SPAN
-
-EDGE = 1e-12  # of probability: what lies beyond it is not told apart
-
-
-@dataclass(frozen=True)
-class Derivative:
-    """Of a mean by the logarithm of a lever (by its amount, where it is added), and its error."""
-
-    value: float
-    error: float
-
-    @classmethod
-    def of(cls, terms: Values, sample: Sample) -> "Derivative":
-        return cls(float(terms.mean()), math.sqrt(sample.variance(terms, True)))
-
-
-# Likelihood ratio
-
-
-def by_score(outcome: Values, score: Values, sample: Sample) -> Derivative:
-    """E[Y s], with the best constant taken off Y."""
-    constant = float((outcome * score**2).mean() / (score**2).mean())
-    return Derivative.of((outcome - constant) * score, sample)
-
-
-def depth_score(z: Values, dispersion: float) -> Values:
-    """s of log depth, from the normal numbers that decide the depth of paths."""
-    return z / dispersion
-
-
-def scale_score(uniform: Values, table: Values) -> Values:
-    """s of the log scale, from the uniform numbers that decide it and the table of its quantiles.
-
-    With x the logit of u, p(ℓ) = u (1 − u) / |ℓ'(x)|, and s = −(d log p/dx) / ℓ'(x).
-    """
-    x = np.linspace(-SPAN, SPAN, len(table))
-    rise = np.gradient(table, x)
-    log_density = special.log_expit(x) + special.log_expit(-x) - np.log(np.abs(rise))
-    score = -np.gradient(log_density, x) / rise
-    return np.interp(special.logit(np.clip(uniform, EDGE, 1.0 - EDGE)), x, score)
-
 
 # Common noise
 

@@ -76,7 +76,7 @@ def target(curve, slopes, near: float, exceed: float) -> Target | None:
     low, high = math.log(near) - WIDE, math.log(near) + WIDE
     if excess(low) <= 0.0 or excess(high) > 0.0:
         return None
-    while high - low > 1e-9:
+    while high - low > EXACT:
         middle = 0.5 * (low + high)
         low, high = (middle, high) if excess(middle) > 0.0 else (low, middle)
     capital = math.exp(high)
@@ -87,4 +87,5 @@ def target(curve, slopes, near: float, exceed: float) -> Target | None:
     return Target(capital, curve(capital) / slope, float(each.sum() ** 2 / (each**2).sum()))
 
 
+EXACT = 1e-7  # of the logarithm of a target
 WIDE = 5.0  # of the logarithm: a step moves a target by less than 150 times

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import special, stats
 
-from riskengine.calibration import alternatives, smoothing
+from riskengine.calibration import alternatives, likelihood, smoothing
 from riskengine.montecarlo import noise
 from riskengine.montecarlo.estimators import Sample
 
@@ -80,7 +80,7 @@ def scales() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 def test_the_score_of_the_scale_is_that_of_its_law():
     """Of log √(ν/χ²): p ∝ χ^ν exp(−χ²/2), so s = ν − χ² by the log scale; its variance is 2ν."""
     uniform, table, scale = scales()
-    score = alternatives.scale_score(uniform, table)
+    score = likelihood.scale_score(uniform, table)
     assert np.allclose(score, NU - NU / scale**2, atol=0.01 * (1 + NU / scale**2))
     assert abs(score.var() - 2 * NU) < 0.5
 
@@ -88,7 +88,7 @@ def test_the_score_of_the_scale_is_that_of_its_law():
 def test_likelihood_ratio_of_the_scale_against_the_derivative_of_its_law():
     uniform, table, scale = scales()
     capital = 2.0
-    found = alternatives.by_score(scale > capital, alternatives.scale_score(uniform, table), SAMPLE)
+    found = likelihood.by_score(scale > capital, likelihood.scale_score(uniform, table), SAMPLE)
 
     def above(h):
         return stats.chi2(NU).cdf(NU * (math.exp(h) / capital) ** 2)
@@ -101,7 +101,7 @@ def test_likelihood_ratio_of_the_scale_against_the_derivative_of_its_law():
 def test_likelihood_ratio_of_depth():
     """Y = 1{log depth < −0.3}, log depth = 0.3 z: its derivative by log depth is −φ(1)/0.3."""
     z = np.random.default_rng(4).standard_normal(N)
-    found = alternatives.by_score(z < -1.0, alternatives.depth_score(z, 0.3), SAMPLE)
+    found = likelihood.by_score(z < -1.0, likelihood.depth_score(z, 0.3), SAMPLE)
     assert abs(found.value + stats.norm.pdf(1.0) / 0.3) < 4.5 * found.error
 
 
