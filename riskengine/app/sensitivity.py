@@ -116,6 +116,8 @@ def measure(config: Config, question: Question, folder: RunFolder, screen: Scree
     """All runs, and what follows from them."""
     case, kept = case_of(config, question), _Kept(folder)
     response = config.design.response
+    if kept.known:
+        screen.note("some runs are from an earlier start")
     levers = moves.moves(case.setting, RESPONSES if response is None else (response,))
     with screen.progress(config.simulation) as progress:
         at, funds = _as_things_are(config, question, case, kept, progress)
@@ -128,7 +130,7 @@ def measure(config: Config, question: Question, folder: RunFolder, screen: Scree
         def told(_: str, more: int, __: int) -> None:
             progress("with every lever moved", done + more, sides * each)
 
-        fund = Move("fund", "first-loss capital", _fund_step(case))
+        fund = _fund(case)
         ends = sensitivity.fund_sides(case, at, funds)
         found += sensitivity.of_fund(case, at, fund, ends)
         for number, move in enumerate(levers):
@@ -165,8 +167,12 @@ def case_of(config: Config, question: Question) -> Case:
     )
 
 
-def _fund_step(case: Case) -> str:
-    return f"{100 * moves.STEP:g} %" if case.capital > 0 else "a little, from nothing"
+def _fund(case: Case) -> Move:
+    """The lever that is the fund itself: `sensitivity.fund_steps` says by how much it moves."""
+    if case.capital > 0:
+        return Move("fund", "first-loss capital", f"{100 * moves.STEP:g} %")
+    step = "a thousandth of the largest need"
+    return Move("fund", "first-loss capital", step, why="up only: there is none")
 
 
 def _as_things_are(

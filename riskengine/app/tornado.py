@@ -64,13 +64,15 @@ def ranked(found: "Found") -> list[str]:
 
 
 def label(one: Sensitivity) -> str:
-    """A lever and its step, as a row is named."""
-    sides = (
-        "±"
-        if one.move.down and one.move.up or one.move.name == "fund"
-        else ("+" if one.move.up else "−")
-    )
-    return f"{one.move.said}, {sides}{one.move.step}"
+    """A lever and its step, as a row is named: to both sides, to one, or to none."""
+    move = one.move
+    if move.name == "fund":
+        sign = "+" if move.why else "±"
+    else:
+        sign = {(True, True): "±", (False, True): "+", (True, False): "−", (False, False): ""}[
+            move.down is not None, move.up is not None
+        ]
+    return f"{move.said}, {sign}{move.step}"
 
 
 def sentence(found: "Found") -> str:

@@ -2,17 +2,27 @@
 
 import math
 
+import jax
 import numpy as np
 import pytest
+import worlds
 from scipy import special, stats
 
 from riskengine.calibration import alternatives, likelihood, smoothing
 from riskengine.montecarlo import noise
 from riskengine.montecarlo.estimators import Sample
+from riskengine.montecarlo.setting import Setting
+from riskengine.specs import book as books
+from riskengine.specs import scenario as scenarios
+from riskengine.specs.book import MAKER, TRADER, Holdings
 
 N, BOOKS = 40_000, 40
 SAMPLE = Sample(np.arange(N) % BOOKS)
 NU = 3.0
+HELD = Holdings(
+    cash=np.array([1000.0, 500.0]), role=np.array([TRADER, MAKER]), account=np.arange(2),
+    market=np.zeros(2, int), size=np.array([10.0, -10.0]), entry=np.ones(2),
+)  # fmt: skip
 
 
 def lognormal_needs(sigma: float = 1.0) -> np.ndarray:
@@ -130,3 +140,29 @@ def test_conditional_on_all_but_the_scale_is_exact_where_needs_are_powers_of_it(
     assert np.allclose(found, exact, rtol=5e-3)
     alone = alternatives.conditional_above(np.full((2, 9), [[0.0], [np.inf]]), uniform, table, 3.0)
     assert np.allclose(alone, [0.0, 1.0])
+
+
+def test_scores_of_paths_differentiate_what_the_law_draws():
+    """Y = |x|/(1 + |x|) of the last log price: dY/dlog volatility = |x|/(1 + |x|)², path by path."""
+    packed, _, _ = books.pack([HELD], 1)
+    venue, scenario, grid = worlds.venue(1), worlds.crash(), worlds.simulation(8)
+    setting = Setting(jax.random.key(0), packed, venue, scenario, grid)
+    paths = np.arange(8000)
+    scores = likelihood.of_paths(setting, paths)
+
+    @jax.jit
+    def drawn(path):
+        found = noise.draw(setting.key, path, grid.market_ids, grid.whole, grid.half)
+        x = scenarios.log_index(found, path, scenario, grid.dt)
+        return jax.numpy.abs(x[-1, 0]), found.depth
+
+    x, z = (np.asarray(a) for a in jax.vmap(drawn)(paths.astype(np.uint32)))
+    sample = Sample(np.zeros(len(paths), int))
+    exact = x / (1 + x) ** 2
+    found = likelihood.by_score(x / (1 + x), scores["volatility"], sample)
+    error = math.hypot(found.error, exact.std() / math.sqrt(len(x)))
+    assert abs(found.value - exact.mean()) < 4.5 * error
+    assert error < 0.3 * exact.mean()
+    dispersion = float(scenario.depth.dispersion)
+    found = likelihood.by_score(dispersion * z, scores["depth"], sample)  # log depth by itself
+    assert abs(found.value - 1.0) < 4.5 * found.error
