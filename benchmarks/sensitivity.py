@@ -1,6 +1,6 @@
 """Estimators of sensitivities against large differences on common random numbers.
 
-    python benchmarks/sensitivity.py [--paths N] [--reference N] [--out FILE] [--reverse] [DESIGN ...]
+    python benchmarks/sensitivity.py [--paths N] [--reference N] [--out FILE] [DESIGN ...] [--reverse DESIGN]
 
 For every design, lever and measure: value and standard error of every estimator, its bias against
 the central difference of many other paths at two step sizes, and what it costs in simulations of
@@ -33,6 +33,8 @@ ELSEWHERE = 2**20  # ids of the reference's paths
 SCALES = 8  # of every crash, for the conditional estimator
 NOISE = 0.05  # sd of common noise, in factors (fees: of their step)
 GROUP = 32  # paths of one vector of common noise
+LEVEL = "as things are"
+SMALL = 1e-4  # of a measure: less is no effect
 REVERSED = 64  # paths of the derivative in reverse mode
 
 
@@ -53,7 +55,8 @@ def main() -> None:
     asked.add_argument("--paths", type=int, default=2048)
     asked.add_argument("--reference", type=int, default=4096)
     asked.add_argument("--out", default="sensitivity_evidence.csv")
-    asked.add_argument("--reverse", action="store_true")
+    asked.add_argument("--reverse", nargs="*", default=[], help="designs; it compiles for minutes")
+    asked.add_argument("--references", help="take them from this file of an earlier run")
     asked.add_argument("designs", nargs="*", default=list(DESIGNS)[:3])
     chosen = asked.parse_args()
     with open(chosen.out, "w", newline="") as text:
@@ -89,19 +92,36 @@ def design(name: str, chosen) -> Iterator[list]:
     )
     levers = moves.moves(setting, (0.5,))
     halves = moves.moves(setting, (0.5,), 0.5)
-    wide = dataclasses.replace(case, fund_paths=chosen.reference // 2)
-    far = ELSEWHERE + np.arange(chosen.reference)
-    reference = dict(differences(wide, far, levers, 1.0))
-    print(f"{name}: reference, {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
-    half = dict(differences(wide, far, halves, 0.5))
-    print(f"{name}: half steps, {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
-    for row in estimators_of(case, np.arange(chosen.paths), levers, chosen.reverse):
+    known = earlier(chosen.references, name)
+    if known is not None:
+        reference, half = known
+    else:
+        wide = dataclasses.replace(case, fund_paths=chosen.reference // 2)
+        far = ELSEWHERE + np.arange(chosen.reference)
+        reference = dict(differences(wide, far, levers, 1.0))
+        print(f"{name}: reference, {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
+        half = dict(differences(wide, far, halves, 0.5))
+        print(f"{name}: half steps, {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
+    for row in estimators_of(case, np.arange(chosen.paths), levers, name in chosen.reverse):
         key = row.lever, row.measure
         yield [
             name, *dataclasses.astuple(row), *reference.get(key, (math.nan,) * 2),
             *half.get(key, (math.nan,) * 2),
         ]  # fmt: skip
     print(f"{name}: done, {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
+
+
+def earlier(path: str | None, name: str) -> tuple[dict, dict] | None:
+    """The references of a design in a file of an earlier run with the same sizes."""
+    if path is None:
+        return None
+    with open(path, newline="") as text:
+        rows = [row for row in csv.DictReader(text) if row["design"] == name]
+    found = [
+        {(r["lever"], r["measure"]): (float(r[kind]), float(r[f"{kind}_error"])) for r in rows}
+        for kind in ("reference", "reference_half")
+    ]
+    return (found[0], found[1]) if rows else None
 
 
 def as_is(case, paths):
@@ -212,6 +232,11 @@ def estimators_of(case, paths, levers, reverse: bool) -> Iterator[Row]:
     rows = sensitivity.chosen(case.setting.key, at.free.cheap.path, chance)
     ends = sensitivity.fund_sides(case, at, funds)
     move = Move("fund", "", "")
+    for measure in sensitivity.measures(case):
+        level = sensitivity.Measured(case, at, 0.0 if measure != "fund_target" else BANDWIDTH)
+        found = level(measure, at)
+        if found is not None:
+            yield Row("", measure, LEVEL, found.value, math.nan, math.nan)
     for measure, value, error in plain(case, at, move, ends):
         yield Row("fund", measure, "difference", value, error, sum(map(len, funds.values())) / n)
     smooth = sensitivity.Measured(case, at, BANDWIDTH)
@@ -396,47 +421,98 @@ def backwards(case, paths) -> Iterator[Row]:
 
 
 def report(path: str) -> str:
-    """Markdown: for each design, which estimator is within 10 % or two standard errors."""
+    """Markdown: what the command's estimator says, which one is best, and everything."""
     with open(path, newline="") as text:
-        rows = list(csv.DictReader(text))
-    lines = []
-    for name in dict.fromkeys(r["design"] for r in rows):
-        mine = [r for r in rows if r["design"] == name]
-        lines += [f"### {name}", "", *table(mine), ""]
+        rows = [_numbers(row) for row in csv.DictReader(text)]
+    names = dict.fromkeys(row["design"] for row in rows)
+    lines = ["## Which estimator is best", "", *summary(rows), ""]
+    for name in names:
+        mine = [row for row in rows if row["design"] == name]
+        lines += [f"## Design `{name}`", "", *table(mine), ""]
     return "\n".join(lines)
 
 
-def table(rows: list[dict]) -> list[str]:
+def _numbers(row: dict) -> dict:
+    words = ("design", "lever", "measure", "estimator")
+    return {k: v if k in words else float(v) for k, v in row.items()}
+
+
+def summary(rows: list[dict]) -> list[str]:
+    """Work for the same accuracy, in that of plain differences, and how often each agrees."""
+    plain = {
+        (r["design"], r["lever"], r["measure"]): r for r in rows if r["estimator"] == "difference"
+    }
     lines = [
-        "| measure | lever | estimator | value (s.e.) | bias at h | bias at h/2 | agrees | cost |",
+        "| estimator | agrees with the reference | variance, of that of differences | "
+        "work for the same accuracy |",
+        "| --- | ---: | ---: | ---: |",
+    ]
+    for name in dict.fromkeys(r["estimator"] for r in rows if r["estimator"] != LEVEL):
+        mine = [r for r in rows if r["estimator"] == name]
+        told = [r for r in mine if not math.isnan(r["reference"])]
+        both = [(r, plain.get((r["design"], r["lever"], r["measure"]))) for r in told]
+        pairs = [(r, p) for r, p in both if p and r["error"] > 0 and p["error"] > 0]
+        variance = [(r["error"] / p["error"]) ** 2 for r, p in pairs]
+        work = [v * r["cost"] / p["cost"] for v, (r, p) in zip(variance, pairs, strict=True)]
+        cells = [
+            f"{_median(variance):.2g}" if variance else "–",
+            f"{_median(work):.2g}" if work else "–",
+        ]
+        agreed = sum(agrees(r, rows) for r in told)
+        lines.append(f"| {name} | {agreed} of {len(told)} | {' | '.join(cells)} |")
+    return lines
+
+
+def _median(values: list[float]) -> float:
+    return float(np.median(values))
+
+
+def table(rows: list[dict]) -> list[str]:
+    """Every estimator of a design beside its references."""
+    lines = [
+        "| measure | lever | estimator | value (s.e.) | bias at h (s.e.) | bias at h/2 (s.e.) | "
+        "agrees | cost |",
         "| --- | --- | --- | ---: | ---: | ---: | --- | ---: |",
     ]
-    for r in sorted(rows, key=lambda r: (list(MEASURES).index(r["measure"]), r["lever"])):
-        value, error, ref, ref_error, half, half_error, cost = (
-            float(r[c])
-            for c in ("value", "error", "reference", "reference_error", "reference_half",
-                      "reference_half_error", "cost")
-        )  # fmt: skip
+    order = sorted(
+        (r for r in rows if r["estimator"] != LEVEL),
+        key=lambda r: (list(MEASURES).index(r["measure"]), r["lever"]),
+    )
+    for r in order:
         words, unit = MEASURES[r["measure"]]
-        bias = [_bias(value, x, unit) for x in (ref, half)]
-        agrees = agree(value, error, ref, ref_error) and agree(value, error, half, half_error)
+        bias = [_bias(r, kind, unit) for kind in ("reference", "reference_half")]
+        said = "–" if math.isnan(r["reference"]) else "yes" if agrees(r, rows) else "**no**"
+        value, error = r["value"] / unit, r["error"] / unit
+        cost = "–" if math.isnan(r["cost"]) else f"{r['cost']:.2g}"
         lines.append(
-            f"| {words} | {r['lever']} | {r['estimator']} | {value / unit:.3g} ({error / unit:.2g}) | "
-            f"{bias[0]} | {bias[1]} | {'yes' if agrees else '**no**'} | {cost:.3g} |"
+            f"| {words} | {r['lever']} | {r['estimator']} | {value:.3g} ({error:.2g}) | {bias[0]} | "
+            f"{bias[1]} | {said} | {cost} |"
         )
     return lines
 
 
-def agree(value: float, error: float, reference: float, other: float) -> bool:
-    """Within 10 % or two standard errors of both, with the sign of a reference that has one."""
-    both = math.hypot(error, other)
-    near = abs(value - reference) <= max(0.1 * abs(reference), 2.0 * both)
-    signed = value * reference > 0 or abs(reference) <= 2.0 * other
-    return near and signed
+def agrees(r: dict, rows: list[dict]) -> bool:
+    """Within 10 % or two standard errors of either reference, and not of the other sign."""
+    level = next(
+        (x["value"] for x in rows
+         if x["estimator"] == LEVEL and (x["design"], x["measure"]) == (r["design"], r["measure"])),
+        0.0,
+    )  # fmt: skip
+    found = []
+    for kind in ("reference", "reference_half"):
+        reference, other = r[kind], r[f"{kind}_error"]
+        apart = abs(r["value"] - reference)
+        near = apart <= max(0.1 * abs(reference), 2.0 * math.hypot(r["error"], other))
+        signed = r["value"] * reference > 0 or abs(reference) <= 2.0 * other
+        found.append((near and signed) or apart <= SMALL * abs(level))
+    return any(found)
 
 
-def _bias(value: float, reference: float, unit: float) -> str:
-    return "–" if math.isnan(reference) else f"{(value - reference) / unit:+.2g}"
+def _bias(r: dict, kind: str, unit: float) -> str:
+    if math.isnan(r[kind]):
+        return "–"
+    error = math.hypot(r["error"], r[f"{kind}_error"]) / unit
+    return f"{(r['value'] - r[kind]) / unit:+.2g} ({error:.2g})"
 
 
 MEASURES = {
