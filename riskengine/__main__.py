@@ -17,6 +17,8 @@ How likely is a perpetual-futures venue's insurance fund to run dry in a crash, 
 Tasks:
   task=run       simulate and estimate; leaves a folder with report.html (the default)
   task=replay    the same, where the scenario is recorded prices
+  task=sensitivity
+                 what a step of every lever changes: a table, a tornado chart and a page
   task=doctor    check this machine, its packages and its arithmetic
   task=conformance vectors=FILE
                  evaluate venues' worked examples with the engine's formulas
@@ -143,6 +145,11 @@ def _one(overrides: list[str], only_print: bool) -> int:
         from riskengine.app import doctor
 
         return doctor.run(config, Screen())
+    if config.task == "sensitivity":
+        from riskengine.app import sensitivity
+
+        sensitivity.run_task(config, Screen(), _command(overrides))
+        return 0
     if config.ranges:
         from riskengine.app import sweep
 
@@ -163,7 +170,7 @@ def _sweep(overrides: list[str]) -> int:
     configs = [configure.load(job) for job in jobs]
     for config in configs:
         validate.check(config)
-        if config.task in ("doctor", "conformance"):
+        if config.task in ("doctor", "conformance", "sensitivity"):
             raise InputError("task", "must be run or replay in a sweep", config.task)
     from riskengine.app import sweep
 

@@ -98,3 +98,14 @@ def test_the_reference_engine_is_plain_python():
 def test_no_configuration_names_code():
     for file in (ROOT / "conf").rglob("*.yaml"):
         assert not re.search(r"_target_|_partial_|!!python|\$\{oc\.", file.read_text()), file
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda f: str(f.relative_to(PACKAGE)))
+def test_nobody_publishes_a_slope_that_leaves_out_the_triggers(file):
+    """`montecarlo.gradients` refuses one unless it is asked by name, and nothing here asks."""
+    if file.name == "gradients.py":
+        return
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Call):
+            asked = [word.arg for word in node.keywords]
+            assert "through_triggers" not in asked, f"line {node.lineno}"

@@ -150,6 +150,19 @@ class TargetConfig:
 
 
 @dataclass
+class DesignConfig:
+    """What a venue may set: how its accounts answer to that."""
+
+    response: float | None = number(
+        None,
+        "how far accounts follow a cap on leverage: 0 only where they must, 1 in full; null: 0, 1/2 "
+        "and 1 are all shown",
+        least=0,
+        most=1,
+    )
+
+
+@dataclass
 class DataConfig:
     """Where recorded data lie."""
 
@@ -165,6 +178,7 @@ class Config:
         "what is done",
         run="simulate and estimate",
         replay="the same for recorded prices",
+        sensitivity="what a step of every lever changes (docs/sensitivity.md)",
         doctor="check this machine, its packages and its arithmetic",
         conformance="evaluate venues' worked examples (docs/conformance.md)",
     )
@@ -179,6 +193,7 @@ class Config:
     scenario: ScenarioConfig = group(ScenarioConfig)
     simulation: SimulationConfig = group(SimulationConfig)
     target: TargetConfig = group(TargetConfig)
+    design: DesignConfig = group(DesignConfig)
     data: DataConfig = group(DataConfig)
 
 
@@ -189,6 +204,7 @@ __all__ = [
     "BookConfig",
     "Config",
     "CrashConfig",
+    "DesignConfig",
     "MarketLawConfig",
     "PoolConfig",
     "ScenarioConfig",

@@ -41,6 +41,7 @@ from riskengine.specs.scenario import Ladder
 
 ENOUGH = 512  # simulated crashes from which on probabilities mean something
 NOT_IN_KEY = ("ranges", "runs", "name", "vectors")  # where a run lies, or of another task
+OF_OTHERS = ("design",)  # groups that only other tasks read
 
 
 class Broken(RuntimeError):
@@ -72,14 +73,10 @@ def run(config: Config, screen: Screen, command: str = "") -> Outcome:
     device.probe()
     question = build.build(config)
     screen.opening(config, question)
-    resolved = dataclasses.asdict(config)
-    version = f"{riskengine.__version__} {device.facts()['platform']} {device.facts()['jaxlib']}"
-    asked = {name: value for name, value in resolved.items() if name not in NOT_IN_KEY}
-    asked["simulation"] = {k: v for k, v in asked["simulation"].items() if k not in unused(config)}
-    key = store.run_key(asked, question.inputs, version)
+    resolved, key = dataclasses.asdict(config), key_of(config, question, OF_OTHERS, unused(config))
     with store.open_run(Path(config.runs), config.name, key) as folder, stoppable():
         if folder.manifest:
-            return _done_before(folder, screen)
+            return done_before(folder, screen)
         try:
             return _compute(config, question, folder, screen, resolved, command)
         except Interrupted:
@@ -98,7 +95,18 @@ def unused(config: Config) -> tuple[str, ...]:
 GROUPING, SAMPLING = ("super_accounts",), ("relative_error", "rare_paths")
 
 
-def _done_before(folder: store.RunFolder, screen: Screen) -> Outcome:
+def key_of(
+    config: Config, question: Question, groups: tuple[str, ...], numbers: tuple[str, ...]
+) -> str:
+    """The key of a run whose task reads neither these groups nor these numbers of `simulation`."""
+    version = f"{riskengine.__version__} {device.facts()['platform']} {device.facts()['jaxlib']}"
+    left_out = (*NOT_IN_KEY, *groups)
+    asked = {k: v for k, v in dataclasses.asdict(config).items() if k not in left_out}
+    asked["simulation"] = {k: v for k, v in asked["simulation"].items() if k not in numbers}
+    return store.run_key(asked, question.inputs, version)
+
+
+def done_before(folder: store.RunFolder, screen: Screen) -> Outcome:
     manifest = folder.manifest or {}
     screen.note(f"this run was done before: {folder.folder}")
     screen.last(manifest["answer"])
@@ -120,7 +128,7 @@ def _compute(
     bad = [line for results in found.runs for line in study.violations(results)]
     if bad:
         raise Broken("; ".join(bad))
-    second = _second_opinion(config, chosen, time.monotonic() - began)
+    second = second_opinion(config, chosen, time.monotonic() - began)
     answered = answers.answer(found, config)
     facts = _facts(config, found, answered, second, seconds, time.monotonic() - began)
     headline, said = tables.headline(answered), notes(config, found) + folder.notes
@@ -200,7 +208,7 @@ def _after(progress, done: int, paths: int, said: str) -> Progress:
     return lambda what, more, _: progress(what + said, done + more, paths)
 
 
-def _second_opinion(config: Config, chosen: Fidelity, elapsed: float) -> list[Shadow]:
+def second_opinion(config: Config, chosen: Fidelity, elapsed: float) -> list[Shadow]:
     """The reference engine on a few paths of every kind of book; it must agree in float64."""
     asked = config.simulation
     if not asked.shadow_paths:

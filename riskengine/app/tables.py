@@ -27,7 +27,7 @@ def write(
 ) -> None:  # fmt: skip
     """Everything but the report and the manifest, which come last."""
     units = {"units": "USD, seconds, fractions", "F": f"{study.capital:.2f} USD"}
-    folder.write("config.yaml", _yaml(resolved))
+    folder.write("config.yaml", yaml_of(resolved))
     folder.write_parquet("paths.parquet", path_columns(study), units)
     folder.write_parquet(
         "unlimited.parquet", _columns(study.results) | in_full(study), {"F": "inf"}
@@ -78,7 +78,8 @@ def ladder_columns(rungs: list[Rung]) -> dict[str, np.ndarray]:
     return counts | {n: np.asarray([r.means[n] for r in rungs]) for n in rungs[0].means} | events
 
 
-def _yaml(resolved: dict) -> str:
+def yaml_of(resolved: dict) -> str:
+    """A configuration as a file that can be read."""
     import yaml
 
     return yaml.safe_dump(resolved, sort_keys=False, allow_unicode=True)

@@ -32,6 +32,24 @@ def check(config: Config) -> None:
         raise InputError("vectors", "must be null unless task=conformance", config.vectors)
     if config.task == "replay" and config.scenario.law != "replay":
         raise InputError("scenario.law", "must be replay for task=replay", config.scenario.law)
+    if config.task == "sensitivity":
+        sensitivity(config)
+
+
+def sensitivity(config: Config) -> None:
+    """What `task=sensitivity` cannot do."""
+    asked, must = config.simulation, "for task=sensitivity"
+    if config.scenario.law == "ladder":
+        why = f"must draw or replay crashes {must}: the shocks of a ladder have no probabilities"
+        raise InputError("scenario.law", why, config.scenario.law)
+    if asked.fidelity != "full":
+        raise InputError("simulation.fidelity", f"must be full {must}", asked.fidelity)
+    if config.ranges:
+        raise InputError("ranges", f"must be false {must}", "true")
+    least = 2 * (config.book.books if config.book.path is None else 1)
+    if asked.paths < least:
+        why = f"must be >= {least}, 2 for every book, {must}"
+        raise InputError("simulation.paths", why, asked.paths)
 
 
 def book(config: BookConfig) -> None:

@@ -298,6 +298,23 @@ BAD: dict[str, tuple[list[str], tuple[str, ...]]] = {
         ("data.root is required", "scenario.path"),
     ),
     "task": (["task=calibrate"], ("task", "run, replay", "calibrate")),
+    "levers of a ladder": (
+        ["task=sensitivity", "scenario=ladder"],
+        ("scenario.law must draw or replay crashes", "no probabilities", "ladder"),
+    ),
+    "levers of groups": (
+        ["task=sensitivity", "simulation.fidelity=grouped"],
+        ("simulation.fidelity must be full for task=sensitivity", "grouped"),
+    ),
+    "levers and ranges": (["task=sensitivity", "ranges=true"], ("ranges must be false", "true")),
+    "levers of few paths": (
+        ["task=sensitivity", f"{P}=63"],
+        (f"{P} must be >= 64, 2 for every book", "got 63"),
+    ),
+    "response": (
+        ["design.response=1.5"],
+        ("design.response must be a number >= 0 and <= 1", "1.5"),
+    ),
     "task replay": (["task=replay"], ("scenario.law", "replay", "crash")),
     "shock": (["scenario=ladder", "scenario.ladder.shocks_pct=[-100]"], ("[0]", "> -100")),
     "no shocks": (["scenario=ladder", "scenario.ladder.shocks_pct=[]"], ("at least one shock",)),
