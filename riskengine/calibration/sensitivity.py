@@ -231,7 +231,9 @@ class Measured:
         return self._above(side.fund if self.case.early else side.free, DRY, side.capital)
 
     def _above(self, runs: TwoLevel, need: str, capital: float) -> Found:
-        z = runs.values(lambda r: smoothing.above(r[need], capital, self.bandwidth))
+        # next to a fund of 0 there is no logarithm to smooth over
+        width = self.bandwidth if self.case.capital > 0.0 else 0.0
+        z = runs.values(lambda r: smoothing.above(r[need], capital, width))
         return Found(float(z.mean()), z, runs.sample, _seen(runs, lambda r: r[need] > capital))
 
     def _excess_draw(self, side: Side) -> Found | None:
