@@ -33,6 +33,19 @@ ELSEWHERE = 2**20  # ids of the reference's paths
 SCALES = 8  # of every crash, for the conditional estimator
 NOISE = 0.05  # sd of common noise, in factors (fees: of their step)
 GROUP = 32  # paths of one vector of common noise
+INTRO = """\
+# Estimators of sensitivities: the evidence
+
+<!-- Made by benchmarks/sensitivity.py; docs/sensitivity.md says what is seen here. -->
+
+The effect of one step of a lever by every estimator, and its bias against the central difference on
+common random numbers of other paths of the same books, with steps of 10 % and of 5 % (rescaled).
+Errors are those of the paths: books are given. *Agrees*: within 10 % or two standard errors (of both)
+of the reference at one of the two steps, and not of the other sign where the reference has one; an
+effect below a ten-thousandth of the measure counts as none. *Cost*: simulations of the estimator's
+paths; where all levers run at once, its share. *Work for the same accuracy*: variance times cost, in
+that of plain differences; medians over levers and measures.
+"""
 LEVEL = "as things are"
 SMALL = 1e-4  # of a measure: less is no effect
 REVERSED = 64  # paths of the derivative in reverse mode
@@ -425,7 +438,7 @@ def report(path: str) -> str:
     with open(path, newline="") as text:
         rows = [_numbers(row) for row in csv.DictReader(text)]
     names = dict.fromkeys(row["design"] for row in rows)
-    lines = ["## Which estimator is best", "", *summary(rows), ""]
+    lines = [INTRO, "## Which estimator is best", "", *summary(rows), ""]
     for name in names:
         mine = [row for row in rows if row["design"] == name]
         lines += [f"## Design `{name}`", "", *table(mine), ""]

@@ -93,8 +93,8 @@ def _strongest(found: "Found", one: Sensitivity) -> str:
     return (
         f"Of {len(found.moved)} levers {one.move.said} moves {_the(measure)} most: {one.move.step} more "
         f"{'raises' if e.value > 0 else 'lowers'} it by {_change(found, measure, abs(e.value))} "
-        f"({100 * found.case.level:g} % interval {_change(found, measure, low)} to "
-        f"{_change(found, measure, high)}) from {_now_of(found, measure)}"
+        f"({100 * found.case.level:g} % interval {shown(found, measure, low):.3g} to "
+        f"{shown(found, measure, high):.3g}) from {_now_of(found, measure)}"
     )
 
 

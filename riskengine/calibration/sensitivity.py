@@ -231,7 +231,9 @@ class Measured:
         return self._above(side.fund if self.case.early else side.free, DRY, side.capital)
 
     def _above(self, runs: TwoLevel, need: str, capital: float) -> Found:
-        z = runs.values(lambda r: smoothing.above(r[need], capital, self.bandwidth))
+        # next to a fund of 0 there is no logarithm to smooth over
+        width = self.bandwidth if self.case.capital > 0.0 else 0.0
+        z = runs.values(lambda r: smoothing.above(r[need], capital, width))
         return Found(float(z.mean()), z, runs.sample, _seen(runs, lambda r: r[need] > capital))
 
     def _excess_draw(self, side: Side) -> Found | None:
@@ -302,17 +304,17 @@ def _seen(runs: TwoLevel, number: Callable[[Results], Values]) -> Values:
 
 def compare(
     case: Case, at: Side, move: Move, sides: tuple[Side | None, Side | None],
-    score: Values | None = None,
+    score: Values | None = None, bandwidth: float = BANDWIDTH,
 ) -> list[Sensitivity]:  # fmt: skip
     """What a step of a lever does to every measure that the case has; `score`: of every path."""
-    full, half = Measured(case, at), Measured(case, at, 0.5 * BANDWIDTH)
+    full, half = Measured(case, at, bandwidth), Measured(case, at, 0.5 * bandwidth)
     found = []
     for measure in measures(case):
         if sides == (None, None):
             found.append(_exact(case, at, move, measure))
             continue
         one = effect(move, measure, full, at, sides, score)
-        if measure in SMOOTHED:
+        if measure in SMOOTHED and bandwidth > 0.0:
             other = effect(move, measure, half, at, sides, score)
             one = dataclasses.replace(one, halved=other.step.value)
         found.append(_warned(one))
@@ -325,14 +327,15 @@ def measures(case: Case) -> list[str]:
 
 
 def of_fund(case: Case, at: Side, move: Move, sides: tuple[Side | None, Side]) -> list[Sensitivity]:
-    """What a step of the fund does; the target does not depend on the fund that there is."""
-    found = []
-    for one in compare(case, at, move, sides):
-        if one.measure == "fund_target":
-            why = dataclasses.replace(move, why="exactly 0: needs do not depend on the fund")
-            one = dataclasses.replace(_exact(case, at, why, "fund_target"), move=move)
-        found.append(one)
-    return found
+    """What a step of the fund does; the target does not depend on the fund that there is.
+
+    Needs are known at every fund, so paths are counted: P may bend in F within a bandwidth.
+    """
+    why = dataclasses.replace(move, why="exactly 0: needs do not depend on the fund")
+    target = dataclasses.replace(_exact(case, at, why, "fund_target"), move=move)
+    counted = compare(dataclasses.replace(case, exceed=None), at, move, sides, bandwidth=0.0)
+    place = list(measures(case)).index("fund_target") if case.exceed else len(counted)
+    return [*counted[:place], *([target] if case.exceed else []), *counted[place:]]
 
 
 def slope_of_excess_draw(case: Case, at: Side) -> Estimate:
@@ -352,29 +355,30 @@ def effect(
 ) -> Sensitivity:  # fmt: skip
     """What a step of a lever does to one measure."""
     name, unit = f"{measure}_by_{move.name}", MEASURES[measure]
+    method = _method(measure, of.bandwidth)
     still = of(measure, at)
     down, up = (None if side is None else of(measure, side) for side in sides)
     known = [f for f, side in ((down, sides[0]), (up, sides[1])) if side is not None]
     if still is None or any(f is None for f in known):
         sample = at.fund.sample if measure in AT_FUND else at.free.sample
         none = Estimate(name, None, None, None, sample.level, sample.paths, None,
-                        _method(measure), unit, _lacking(measure))  # fmt: skip
+                        method, unit, _lacking(measure))  # fmt: skip
         return Sensitivity(move, measure, none, None, None)
     ends = (
-        None if f is None else change(name + part, unit, measure, f, still, 1.0)
+        None if f is None else change(name + part, measure, method, f, still, 1.0)
         for f, part in ((down, "_down"), (up, "_up"))
     )
     high, low = up or still, down or still
     half = 0.5 if down and up else 1.0
-    step = change(name, unit, measure, high, low, half)
+    step = change(name, measure, method, high, low, half)
     if score is not None and down and up:
         step = joined(step, 0.5 * (up.influence - down.influence), still, score)
     return Sensitivity(move, measure, step, next(ends), next(ends))
 
 
-def change(name: str, unit: str, measure: str, to: Found, since: Found, times: float) -> Estimate:
+def change(name: str, measure: str, method: str, to: Found, since: Found, times: float) -> Estimate:
     """`times` the difference of two places, with books as clusters; `hits`: paths that differ."""
-    value, sample = times * (to.value - since.value), to.sample
+    value, sample, unit = times * (to.value - since.value), to.sample, MEASURES[measure]
     error = times * math.sqrt(sample.variance(to.influence - since.influence, True))
     reach = sample.quantile(True) * error
     hits = int(np.sum(to.event != since.event))
@@ -387,7 +391,7 @@ def change(name: str, unit: str, measure: str, to: Found, since: Found, times: f
         note = f"{hits} paths differ: poorly known"
     return Estimate(
         name, value, value - reach, value + reach, sample.level, sample.paths, hits,
-        _method(measure), unit, note,
+        method, unit, note,
     )  # fmt: skip
 
 
@@ -423,9 +427,9 @@ def standard_error(e: Estimate, sample: Sample) -> float:
     )
 
 
-def _method(measure: str) -> str:
-    if measure in SMOOTHED:
-        return f"difference on common random numbers, smoothed over {100 * BANDWIDTH:g} % of F"
+def _method(measure: str, bandwidth: float) -> str:
+    if measure in SMOOTHED and bandwidth > 0.0:
+        return f"difference on common random numbers, smoothed over {100 * bandwidth:g} % of F"
     return "difference on common random numbers"
 
 
