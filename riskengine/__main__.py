@@ -19,6 +19,8 @@ Tasks:
   task=replay    the same, where the scenario is recorded prices
   task=sensitivity
                  what a step of every lever changes: a table, a tornado chart and a page
+  task=assumptions
+                 the answer's band over law, depth, leverage and book, and what matters most in it
   task=doctor    check this machine, its packages and its arithmetic
   task=conformance vectors=FILE
                  evaluate venues' worked examples with the engine's formulas
@@ -145,10 +147,11 @@ def _one(overrides: list[str], only_print: bool) -> int:
         from riskengine.app import doctor
 
         return doctor.run(config, Screen())
-    if config.task == "sensitivity":
-        from riskengine.app import sensitivity
+    if config.task in ("sensitivity", "assumptions"):
+        import importlib
 
-        sensitivity.run_task(config, Screen(), _command(overrides))
+        task = importlib.import_module(f"riskengine.app.{config.task}")
+        task.run_task(config, Screen(), _command(overrides))
         return 0
     if config.ranges:
         from riskengine.app import sweep
@@ -170,7 +173,7 @@ def _sweep(overrides: list[str]) -> int:
     configs = [configure.load(job) for job in jobs]
     for config in configs:
         validate.check(config)
-        if config.task in ("doctor", "conformance", "sensitivity"):
+        if config.task in ("doctor", "conformance", "sensitivity", "assumptions"):
             raise InputError("task", "must be run or replay in a sweep", config.task)
     from riskengine.app import sweep
 

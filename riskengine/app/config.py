@@ -163,6 +163,15 @@ class DesignConfig:
 
 
 @dataclass
+class AssumptionsConfig:
+    """How an answer is followed over what nobody knows, for task=assumptions."""
+
+    points: int = number(64, "sets of assumptions, a power of two", least=16, most=4096)
+    paths: int = number(512, "crashes of each set", least=32, most=PATHS_MAX)
+    books: int = number(8, "drawn books of each set, of the run's", least=1, most=4096)
+
+
+@dataclass
 class DataConfig:
     """Where recorded data lie."""
 
@@ -179,6 +188,7 @@ class Config:
         run="simulate and estimate",
         replay="the same for recorded prices",
         sensitivity="what a step of every lever changes (docs/sensitivity.md)",
+        assumptions="the answer's band over what nobody knows (docs/assumptions.md)",
         doctor="check this machine, its packages and its arithmetic",
         conformance="evaluate venues' worked examples (docs/conformance.md)",
     )
@@ -193,6 +203,7 @@ class Config:
     scenario: ScenarioConfig = group(ScenarioConfig)
     simulation: SimulationConfig = group(SimulationConfig)
     target: TargetConfig = group(TargetConfig)
+    assumptions: AssumptionsConfig = group(AssumptionsConfig)
     design: DesignConfig = group(DesignConfig)
     data: DataConfig = group(DataConfig)
 

@@ -77,7 +77,7 @@ def _check_value(value: Any, kind: Any, rules: Mapping[str, Any], where: str) ->
         if "names" in rules:
             choose(where, rules["names"], value)
     elif isinstance(value, float | int) and not isinstance(value, bool):
-        _check_number(value, rules, where)
+        check_number(value, rules, where)
 
 
 def _check_text(value: Any, where: str) -> None:
@@ -86,7 +86,7 @@ def _check_text(value: Any, where: str) -> None:
         raise InputError(where, "must be printable text without control characters", value)
 
 
-def _check_number(value: int | float, rules: Mapping[str, Any], where: str) -> None:
+def check_number(value: int | float, rules: Mapping[str, Any], where: str) -> None:
     if isinstance(value, float) and not math.isfinite(value):
         raise InputError(
             where, f"must be finite{',' if bounds(rules) else ''}{bounds(rules)}", value

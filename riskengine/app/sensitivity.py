@@ -2,7 +2,6 @@
 
 import dataclasses
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,7 +24,8 @@ from riskengine.app import (
 from riskengine.app.amounts import counted
 from riskengine.app.build import Question
 from riskengine.app.config import Config
-from riskengine.app.run import Broken, Interrupted, Outcome
+from riskengine.app.kept import Kept, intact
+from riskengine.app.run import Interrupted, Outcome
 from riskengine.app.show import Screen
 from riskengine.app.store import RunFolder
 from riskengine.calibration import likelihood, moves, sensitivity
@@ -114,7 +114,7 @@ def _compute(
 
 def measure(config: Config, question: Question, folder: RunFolder, screen: Screen) -> Found:
     """All runs, and what follows from them."""
-    case, kept = case_of(config, question), _Kept(folder)
+    case, kept = case_of(config, question), Kept(folder)
     response = config.design.response
     if kept.known:
         screen.note("some runs are from an earlier start")
@@ -144,7 +144,7 @@ def measure(config: Config, question: Question, folder: RunFolder, screen: Scree
                     return sensitivity.run(case, at, by, move.response, chance, told)
 
                 runs = kept.pair(config.simulation.paths, 2 * number + place, compute)
-                _intact(*runs)
+                intact(*runs)
                 ends.append(sensitivity.side(at, chance, *runs))
                 spent, done = spent + ends[-1].ran, done + each
             found += sensitivity.compare(case, at, move, (ends[0], ends[1]), scores.get(move.name))
@@ -176,7 +176,7 @@ def _fund(case: Case) -> Move:
 
 
 def _as_things_are(
-    config: Config, question: Question, case: Case, kept: "_Kept", progress
+    config: Config, question: Question, case: Case, kept: Kept, progress
 ) -> tuple[Side, dict[float, Results]]:
     """The case as it is, and the first paths a step of the fund down and up."""
     asked, parts, done = config.simulation, [], 0
@@ -192,11 +192,11 @@ def _as_things_are(
         parts.append(kept.one(done, len(paths), compute))
         done += len(paths)
     free = Results.join(parts)
-    _intact(free)
+    intact(free)
     steps = sensitivity.fund_steps(case, free)
     counts = {f: case.fund_paths for f in (case.capital, *steps) if not np.isnan(f)}
     funds = case.setting.at_funds(free, counts, case.batch, progress)
-    _intact(*funds.values())
+    intact(*funds.values())
     return sensitivity.base(case, free, funds.pop(case.capital)), funds
 
 
@@ -228,42 +228,6 @@ def as_things_are(case: Case, at: Side) -> list[Estimate]:
         need = free["adl_required_fund"]
         found.insert(3, estimators.quantile("fund_target", need, case.exceed, every, "USD"))
     return found
-
-
-class _Kept:
-    """Runs that an earlier process left are used again; new ones are kept."""
-
-    def __init__(self, folder: RunFolder):
-        self.folder = folder
-        self.known = {(s.first, s.count): s.arrays for s in folder.load_shards()}
-
-    def one(self, first: int, count: int, compute: Callable[[], Results]) -> Results:
-        """The runs of the shard that begins at `first`."""
-        if (first, count) in self.known:
-            return Results.of(self.known[first, count])
-        found = compute()
-        self.folder.save_shard(first, count, found.arrays())
-        return found
-
-    def pair(
-        self, paths: int, number: int, compute: Callable[[], tuple[Results, Results]]
-    ) -> tuple[Results, Results]:
-        """The runs of one side of a lever; their shards come after those of the paths themselves."""
-        firsts = tuple(paths * (1 + 2 * number + part) for part in (0, 1))
-        places = {first: place for place in self.known for first in firsts if place[0] == first}
-        if len(places) == len(firsts):
-            without, fund = (Results.of(self.known[places[first]]) for first in firsts)
-            return without, fund
-        found = compute()
-        for first, results in zip(firsts, found, strict=True):
-            self.folder.save_shard(first, len(results), results.arrays())
-        return found
-
-
-def _intact(*runs: Results) -> None:
-    bad = [line for results in runs for line in study.violations(results)]
-    if bad:
-        raise Broken("; ".join(bad))
 
 
 def _facts(config: Config, found: Found, second: list[shadow.Shadow], elapsed: float) -> dict:

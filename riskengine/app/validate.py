@@ -1,5 +1,7 @@
 """What one field cannot tell: rules between the fields of a configuration. No jax here."""
 
+import math
+
 from riskengine.app import validate_venue
 from riskengine.app.config import (
     STEPS_MAX,
@@ -34,6 +36,52 @@ def check(config: Config) -> None:
         raise InputError("scenario.law", "must be replay for task=replay", config.scenario.law)
     if config.task == "sensitivity":
         sensitivity(config)
+    for group in ("book", "scenario"):
+        ranges(group, getattr(config, group).ranges)
+    if config.task == "assumptions":
+        assumptions(config)
+
+
+def ranges(group: str, given: dict) -> None:
+    """Two ends in ascending order for keys that are numbers, both of which the key may be."""
+    from riskengine.app import fields, schema
+
+    for name, ends in given.items():
+        where, key = f"{group}.ranges.{name}", schema.find(f"{group}.{name}")
+        if key is None or key.kind is not float:
+            raise InputError(where, f"must be named after a number of {group}", name)
+        numbers = isinstance(ends, list) and all(type(x) in (int, float) for x in ends)
+        if not numbers or len(ends) != 2 or not ends[0] < ends[1]:
+            raise InputError(where, "must be [lowest, highest]", ends)
+        for end in ends:
+            fields.check_number(end, key.rules, where)
+
+
+def assumptions(config: Config) -> None:
+    """What `task=assumptions` cannot do."""
+    asked, of, must = config.assumptions, config.simulation, "for task=assumptions"
+    if config.scenario.law == "ladder":
+        why = f"must draw or replay crashes {must}: the shocks of a ladder have no probabilities"
+        raise InputError("scenario.law", why, config.scenario.law)
+    for name, plain in (("fidelity", "full"), ("estimator", "plain")):
+        if getattr(of, name) != plain:
+            raise InputError(f"simulation.{name}", f"must be {plain} {must}", getattr(of, name))
+    if config.book.path is not None and not config.book.complete:
+        raise InputError("book.complete", f"must be true {must}: a fund target", "false")
+    if config.ranges:
+        raise InputError("ranges", f"must be false {must}", "true")
+    if asked.points & (asked.points - 1):
+        raise InputError("assumptions.points", "must be a power of two", asked.points)
+    rarest = min(config.target.adl_probability, config.target.depletion_probability)
+    least = math.ceil(RARE / rarest * (1.0 - 1e-12))
+    if asked.paths < least:
+        must = f"must be >= {least}: {RARE} crashes beyond a target of {rarest:g}"
+        raise InputError("assumptions.paths", must, asked.paths)
+    if not config.scenario.ranges and not config.book.ranges:
+        raise InputError("scenario.ranges", f"must name at least one assumption {must}", "{}")
+
+
+RARE = 5  # crashes beyond the target of a set of assumptions, at least
 
 
 def sensitivity(config: Config) -> None:

@@ -1,10 +1,10 @@
 """What weighted paths say: probabilities and fund targets of rare events, or that they cannot say it.
 
 Of n independent draws each has run on no path, one or several, and these count w times: the estimate
-of E[f] is the mean of y = Σ w f over the draws, and its interval that of a mean of independent numbers
-within books and between them (`montecarlo.estimators`). Weights alone tell little about how good that
-is (a good lean may have few paths of large weight, a bad one none); what counts is y. An estimate is
-given only if
+of E[f] is the mean of y = Σ w f over the draws, and its interval Wilson's at the number of plain
+paths that would have its variance within books and between them (`montecarlo.estimators`). Weights
+alone tell little about how good that is (a good lean may have few paths of large weight, a bad one
+none); what counts is y. An estimate is given only if
 
 - as many paths of equal y would be at least `WORTH`, (Σ y)² / Σ y²;
 - none of them makes more than `SHARE` of the sum;
@@ -19,6 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
+from riskengine.montecarlo import estimators
 from riskengine.montecarlo.estimators import Estimate, Sample, Values, finite
 
 WORTH = 100.0
@@ -160,9 +161,18 @@ class WeightedPaths:
         return self.sample.level, len(self.need), hits, self.method + together
 
     def _limits(self, capital: float, total: bool) -> tuple[float, float]:
-        p = float(self.exceed(capital).mean())
-        reach = self.sample.quantile(total) * math.sqrt(self.variance(capital, total))
-        return max(p - reach, 0.0), min(p + reach, 1.0)
+        """Wilson's, at as many plain paths as have this variance.
+
+        Rare paths of large weight raise an estimate and its standard error together; an interval of so
+        many standard errors on both sides would lie below the truth three times as often as above.
+        """
+        p, variance = float(self.exceed(capital).mean()), self.variance(capital, total)
+        if not 0.0 < p < 1.0 or variance <= 0.0:
+            return min(p, 1.0), min(p, 1.0)
+        low, high = estimators.wilson(
+            np.asarray([p]), np.asarray([p * (1.0 - p) / variance]), self.sample.quantile(total)
+        )
+        return low.item(), high.item()
 
 
 def _said(found: Health) -> str:

@@ -120,6 +120,11 @@ def pack(
     )
 
 
+def some(books: Book, first: int, last: int) -> Book:
+    """Stacked books from `first` until before `last`."""
+    return jax.tree.map(lambda x: x[first:last], books)
+
+
 def _alike(books: Sequence[Holdings]) -> Sequence[Holdings]:
     """Every book says how many accounts stand behind each, if one of them does."""
     if all(holdings.members is None for holdings in books):
