@@ -17,6 +17,7 @@ How likely is a perpetual-futures venue's insurance fund to run dry in a crash, 
 Tasks:
   task=run       simulate and estimate; leaves a folder with report.html (the default)
   task=replay    the same, where the scenario is recorded prices
+  task=calibrate capital, leverage caps and margins that meet the target (docs/calibration.md)
   task=doctor    check this machine, its packages and its arithmetic
   task=conformance vectors=FILE
                  evaluate venues' worked examples with the engine's formulas
@@ -30,7 +31,8 @@ Options:
   -h, --help        print this and stop
 
 Exit codes: 0 done, 1 a bug of ours, 2 wrong input, 3 environment, 4 an invariant failed, 5 run
-folder busy, 130 or 143 interrupted (the same command goes on).
+folder busy, 6 calibrated but the target is not met, 130 or 143 interrupted (the same command goes
+on).
 """
 
 
@@ -143,6 +145,10 @@ def _one(overrides: list[str], only_print: bool) -> int:
         from riskengine.app import doctor
 
         return doctor.run(config, Screen())
+    if config.task == "calibrate":
+        from riskengine.app import calibrate
+
+        return calibrate.run(config, Screen(), _command(overrides)).code
     if config.ranges:
         from riskengine.app import sweep
 
@@ -163,7 +169,7 @@ def _sweep(overrides: list[str]) -> int:
     configs = [configure.load(job) for job in jobs]
     for config in configs:
         validate.check(config)
-        if config.task in ("doctor", "conformance"):
+        if config.task not in ("run", "replay"):
             raise InputError("task", "must be run or replay in a sweep", config.task)
     from riskengine.app import sweep
 

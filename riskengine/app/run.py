@@ -39,7 +39,7 @@ from riskengine.montecarlo.simulate import Results, batch_size
 from riskengine.specs.scenario import Ladder
 
 ENOUGH = 512  # simulated crashes from which on probabilities mean something
-NOT_IN_KEY = ("ranges", "runs", "name", "vectors")  # where a run lies, or of another task
+NOT_IN_KEY = ("ranges", "runs", "name", "vectors", "design")  # where a run lies, or of another task
 
 
 class Broken(RuntimeError):
