@@ -34,19 +34,26 @@ class Bench:
         self.kept = {shard.first: shard.arrays for shard in self.folder.load_shards()}
 
     def unlimited(
-        self, setting: Setting, paths: np.ndarray, what: str, done: int = 0, of: int = 0
-    ) -> Results:
-        """Paths without a limit, shard by shard; progress counts from `done` of `of`."""
+        self, setting: Setting, paths: np.ndarray, what: str, done: int = 0, of: int = 0,
+        scale: np.ndarray | None = None, checked: bool = True,
+    ) -> Results:  # fmt: skip
+        """Paths without a limit, shard by shard; progress counts from `done` of `of`.
+
+        Where they are not `checked` here, the caller looks at their flags.
+        """
         parts, total, first = [], of or len(paths), self._place()
-        for part in study.shards(paths, self._shard(setting)):
+        for rows in study.shards(np.arange(len(paths)), self._shard(setting)):
+            part, own = paths[rows], None if scale is None else scale[rows]
             ran = self._kept(first, len(part))
             if ran is None:
-                ran = setting.unlimited(part, self.batch, self._after(done, total, what))
+                told = self._after(done, total, what)
+                ran = setting.unlimited(part, self.batch, told, scale=own)
                 self.folder.save_shard(first, len(part), ran.arrays())
             parts.append(ran)
             done, first = done + len(part), first + len(part)
         found = Results.join(parts)
-        self.results.append(found)
+        if checked:
+            self.results.append(found)
         return found
 
     def at_funds(

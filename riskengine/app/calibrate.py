@@ -20,6 +20,7 @@ from riskengine.app import (
     evidence,
     haircuts,
     practice,
+    rare,
     search,
     store,
     study,
@@ -31,6 +32,7 @@ from riskengine.app.build import Question
 from riskengine.app.config import Config
 from riskengine.app.designs import WhatIf
 from riskengine.app.practice import Rule
+from riskengine.app.rare import Rare
 from riskengine.app.run import NOT_IN_KEY, Broken, Interrupted, stoppable
 from riskengine.app.search import Searched
 from riskengine.app.show import Screen
@@ -78,6 +80,7 @@ class Calibration:
     verdict: Verdict
     chosen: GivenUp  # what the design that was verified costs traders
     practice: list[Rule]
+    rare: Rare | None  # weighted paths of today's rules
     facts: dict = field(default_factory=dict)
 
     @property
@@ -205,6 +208,7 @@ def calibrate(
     base = runs.unlimited(setting, paths, "without a limit")
     needs = bench.needs(question, base, level)
     levels = _levels(config, setting, base, needs, runs)
+    rarest = rare.run(question, runs, config.design.rare_paths, level)
     exceed = frontier.carried(config.target.adl_probability, config.design.paths)
     share = pool_shares(setting, needs, config.target.adl_probability, config.simulation.batch)
     done = _beside(config, question, base, needs, share, exceed, runs)
@@ -222,7 +226,7 @@ def calibrate(
     rules = practice.compared(config, question, needs, unseen)
     return Calibration(
         question, config, needs, levels, exceed, done, share, iso, searched, verdict,
-        levers.given_up(setting.books, moved.books), rules,
+        levers.given_up(setting.books, moved.books), rules, rarest,
     )  # fmt: skip
 
 

@@ -30,6 +30,8 @@ def capital_for(found: "Calibration") -> list[tuple[str, float, Estimate]]:
     rows = []
     for risk, need in (("adl_probability", needs.adl), ("depletion_probability", needs.dry)):
         each = frontier.for_probability(risk, need, needs.sample)
+        if found.rare:
+            each = [found.rare.better(risk, x, e) for x, e in zip(levels, each, strict=True)]
         rows += [(risk, level, e) for level, e in zip(levels, each, strict=True)]
     losses = frontier.for_loss("loss_beyond", needs, [x * found.interest for x in levels])
     rows += [("loss_beyond", level, e) for level, e in zip(levels, losses, strict=True)]
@@ -60,7 +62,7 @@ def frontier_columns(found: "Calibration") -> dict[str, np.ndarray]:
         [
             {"risk": risk, "level": level, **parts("capital", e),
              **{n: x / found.interest for n, x in parts("of_open_interest", e).items()},
-             "paths": e.n, "hits": -1 if e.hits is None else e.hits, "note": e.note}
+             "paths": e.n, "hits": -1 if e.hits is None else e.hits, "method": e.method, "note": e.note}
             for risk, level, e in capital_for(found)
         ]
     )  # fmt: skip

@@ -206,6 +206,10 @@ class DesignConfig:
     paths: int = number(
         512, "crashes that each design beside today's meets", least=8, most=PATHS_MAX
     )
+    rare_paths: int = number(
+        2048, "weighted crashes, for what happens once in 1,000 or more seldom; 0: none", least=0,
+        most=PATHS_MAX,
+    )  # fmt: skip
     looks: int = number(
         3, "verifications on fresh books and crashes, at (1 - confidence) / 2^k", least=1, most=20
     )

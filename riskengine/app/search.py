@@ -44,7 +44,7 @@ class Searched:
 def run(config: Config, question: Question, space: Space, runs: Bench, screen: Screen) -> Searched:
     """Both searches from today's design and others, then all ends on other crashes."""
     asked = config.design.search
-    trial = _Trial(config, question, space, runs)
+    trial = Trial(config, question, space, runs)
     today = np.asarray(design.today(space))
     starts = [np.clip(today, -2.0, 2.0), *_others(space.size, asked.starts - 1)]
     said = _Progress(screen)
@@ -77,7 +77,7 @@ def _others(size: int, count: int) -> list[np.ndarray]:
 
 
 @dataclass(frozen=True)
-class _Trial:
+class Trial:
     """One evaluation of a design: all on the same crashes."""
 
     config: Config

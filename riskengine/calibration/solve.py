@@ -93,6 +93,7 @@ class Step:
     excess: float  # F over the highest capital, less 1; negative: it is kept
     slope: float  # norm of the gradient; nan for a search without
     width: float
+    x: np.ndarray = field(repr=False)
 
 
 @dataclass
@@ -132,9 +133,8 @@ def _descend(evaluate, start, budget: int, seed, used: int, whole: int, best: Fo
             moved, state = rule.update(slope, state)
         x, used = x + np.asarray(moved), used + 2
         j, excess = np.mean(ends, axis=0)
-        say(
-            Step(seed[1], used, whole, float(j), float(excess), float(np.linalg.norm(slope)), width)
-        )
+        size = float(np.linalg.norm(slope))
+        say(Step(seed[1], used, whole, float(j), float(excess), size, width, x))
     _kept(best, x, evaluate(x, 0.0), used + 1)
     return used + 1
 
@@ -169,8 +169,7 @@ def derivative_free(evaluate: Evaluate, start: np.ndarray, budget: int, say: Sai
             return best.objective
         value = evaluate(x, 0.0)
         _kept(best, x, value, len(best.seen) + 1)
-        step = Step(0, len(best.seen), budget, value[0], value[1], math.nan, 0.0)
-        say(step)
+        say(Step(0, len(best.seen), budget, value[0], value[1], math.nan, 0.0, best.x))
         return _lagrangian(*value, PENALTY)
 
     options = {"maxfev": budget, "initial_tr_radius": 1.0, "final_tr_radius": 1e-2}

@@ -287,7 +287,7 @@ BAD: dict[str, tuple[list[str], tuple[str, ...]]] = {
         ["scenario=october_2025_prices"],
         ("data.root is required", "scenario.path"),
     ),
-    "task": (["task=calibrate"], ("task", "run, replay", "calibrate")),
+    "task": (["task=tune"], ("task", "run, replay", "tune")),
     "task replay": (["task=replay"], ("scenario.law", "replay", "crash")),
     "shock": (["scenario=ladder", "scenario.ladder.shocks_pct=[-100]"], ("[0]", "> -100")),
     "no shocks": (["scenario=ladder", "scenario.ladder.shocks_pct=[]"], ("at least one shock",)),

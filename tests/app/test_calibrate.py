@@ -17,6 +17,7 @@ TINY = [
     "task=calibrate", "experiment=small", "name=tiny", "venue=hyperliquid", "book.books=12",
     "book.accounts=40", "book.markets=[BTC]", "simulation.paths=144", "simulation.fund_paths=24",
     "simulation.batch=4", "simulation.grid=[{duration_min: 20, dt_s: 60}]", "design.paths=36",
+    "design.rare_paths=48",
     "design.looks=2", "design.verify_paths=144", "target.adl_probability=0.3",
     "target.depletion_probability=0.4",
 ]  # fmt: skip
