@@ -209,7 +209,7 @@ def calibrate(
     needs = bench.needs(question, base, level)
     levels = _levels(config, setting, base, needs, runs)
     rarest = rare.run(question, runs, config.design.rare_paths, level)
-    exceed = frontier.carried(config.target.adl_probability, config.design.paths)
+    exceed = frontier.carried(config.target.adl_probability, validate_design.paths(config))
     share = pool_shares(setting, needs, config.target.adl_probability, config.simulation.batch)
     done = _beside(config, question, base, needs, share, exceed, runs)
     iso = _iso(question, done, levels, runs)
@@ -244,12 +244,12 @@ def _levels(config, setting: Setting, base: Results, needs: Needs, runs: Bench):
 
 def _beside(config, question: Question, base, needs: Needs, share, exceed, runs: Bench):
     """Every design beside today's, on the first crashes of all."""
-    setting, asked = question.setting, config.design
-    listed = designs.what_ifs(setting.venue, asked)
+    setting = question.setting
+    listed = designs.what_ifs(setting.venue, config.design)
     if np.count_nonzero(share) > 1:
         still = levers.still(setting.venue)
         listed.append(WhatIf("split", 1.0, still, share=share))
-    count, own = min(asked.paths, len(base)), float(setting.venue.capital)
+    count, own = validate_design.paths(config), float(setting.venue.capital)
     few, found = min(count, config.simulation.fund_paths), []
     for number, design in enumerate(listed):
         moved = design.of(setting)

@@ -249,7 +249,7 @@ def notes(found: "Calibration") -> list[str]:
     said.append(f"response of accounts' leverage to caps: {shown}; positions stay, equity follows")
     if found.exceed > config.target.adl_probability:
         said.append(
-            f"{counted(config.design.paths, 'crash')} per design carry a comparison at "
+            f"{counted(found.designs[0].compared.target.n, 'crash')} per design carry a comparison at "
             f"{percent(found.exceed)}, not at {percent(config.target.adl_probability)} (design.paths)"
         )
     if study.may_bind_early(question.venue):

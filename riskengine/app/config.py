@@ -204,7 +204,10 @@ class DesignConfig:
         most=1,
     )
     paths: int = number(
-        512, "crashes that each design beside today's meets", least=8, most=PATHS_MAX
+        512,
+        "crashes that each design beside today's meets: at most all of the run",
+        least=8,
+        most=PATHS_MAX,
     )
     rare_paths: int = number(
         2048, "weighted crashes, for what happens once in 1,000 or more seldom; 0: none", least=0,

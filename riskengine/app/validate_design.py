@@ -24,9 +24,6 @@ def check(config: Config) -> None:
     if config.simulation.fidelity == "grouped":
         must = "must be full or auto for task=calibrate, which runs every account"
         raise InputError("simulation.fidelity", must, "grouped")
-    if config.design.paths > config.simulation.paths:
-        must = f"must be <= simulation.paths ({config.simulation.paths}): designs meet the first of them"
-        raise InputError("design.paths", must, config.design.paths)
     _reaches(config)
     _search(config)
 
@@ -47,6 +44,11 @@ def _least(config: Config) -> int:
     rarest = min(config.target.adl_probability, config.target.depletion_probability)
     tail = (1.0 - config.simulation.confidence) / 2.0**config.design.looks
     return math.ceil(math.log(tail) / math.log1p(-rarest))
+
+
+def paths(config: Config) -> int:
+    """Crashes that every design beside today's meets: the first of the run's, or all."""
+    return min(config.design.paths, config.simulation.paths)
 
 
 def verify_paths(config: Config) -> int:

@@ -154,7 +154,6 @@ def test_what_is_not_met_says_what_binds(worker, done, runs, tmp_path):
         (["design.response=1.5"], "design.response"),
         (["design.looks=0"], "design.looks"),
         (["design.verify_paths=100", "target.adl_probability=1e-3"], "design.verify_paths"),
-        (["design.paths=5000"], "design.paths"),
         (["ranges=true"], "ranges"),
         (["scenario=ladder"], "scenario.law"),
         (["simulation.fidelity=grouped"], "simulation.fidelity"),
