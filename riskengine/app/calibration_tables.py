@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from riskengine.app import haircuts, search
+from riskengine.app import designs, haircuts, search
 from riskengine.app.stress import columns_of
 from riskengine.calibration import frontier
 from riskengine.montecarlo import estimators
@@ -152,7 +152,9 @@ def notches(found: "Calibration") -> Iterable[tuple[str, float, str, dict[str, E
             "adl_change": both.adl_change, "dry_change": both.dry_change,
             "beyond_change": both.beyond_change, "fund_target_change": both.target_change,
         }  # fmt: skip
-        yield done.design.words, done.design.factor - 1.0, "of today's", changes
+        added = done.design.kind in designs.ADDED
+        unit = "of notional" if added else "of today's"
+        yield done.design.words, done.design.factor - (not added), unit, changes
 
 
 def iso_columns(found: "Calibration") -> dict[str, np.ndarray]:

@@ -19,14 +19,15 @@ MAINTENANCE = (1.5, 2.0)
 VAULTS = (0.0, 0.5, 2.0, 4.0)
 RESPONSES = (0.0, 0.5, 1.0)
 NOTCH_CAP, NOTCH_MAINTENANCE = 0.9, 1.1  # what a marginal price is worked out from
+NOTCH_FEE = 0.001  # of notional
 
 
 @dataclass(frozen=True)
 class WhatIf:
     """A design beside today's."""
 
-    kind: str  # caps, maintenance, vault or split
-    factor: float
+    kind: str  # caps, maintenance, vault, fee, fee_to_pool or split
+    factor: float  # on today's; what is added, for fees
     levers: Levers
     response: float | None = None  # how far accounts follow caps; None: caps stay
     marginal: bool = False  # a notch, for a marginal price
@@ -37,6 +38,8 @@ class WhatIf:
         """What it is, for people."""
         if self.kind == "split":
             return "pools split by what they draw"
+        if self.kind in ADDED:
+            return f"{ADDED[self.kind]} {100 * self.factor:+.3g} points"
         said = f"{KINDS[self.kind]} x {self.factor:.3g}"
         return said if self.response is None else f"{said}, response {self.response:g}"
 
@@ -49,6 +52,7 @@ class WhatIf:
         return dataclasses.replace(found, venue=dataclasses.replace(found.venue, pools=pools))
 
 
+ADDED = {"fee": "liquidation fee", "fee_to_pool": "fees that pools receive"}
 KINDS = {"caps": "leverage caps", "maintenance": "maintenance margin", "vault": "capital outside F"}
 
 
@@ -69,10 +73,25 @@ def what_ifs(venue: Venue, config: DesignConfig) -> list[WhatIf]:
     for factor in asked:
         by = dataclasses.replace(levers.still(venue), maintenance=jnp.asarray(factor))
         found.append(WhatIf("maintenance", factor, by, marginal=factor <= NOTCH_MAINTENANCE))
+    found += _fees(venue)
     if outside(venue):
         for factor in VAULTS:
             by = dataclasses.replace(levers.still(venue), vault=jnp.asarray(factor))
             found.append(WhatIf("vault", factor, by))
+    return found
+
+
+def _fees(venue: Venue) -> list[WhatIf]:
+    """A notch of the liquidation fee, and all of it for the pools where they receive a part."""
+    now, still = venue.liquidation, levers.still(venue)
+    found = []
+    for name, added in (
+        ("fee", min(NOTCH_FEE, 1.0 - float(now.fee))),
+        ("fee_to_pool", 1.0 - float(now.fee_to_pool)),
+    ):
+        if added > 0.0:
+            by = dataclasses.replace(still, **{name: jnp.asarray(added)})
+            found.append(WhatIf(name, added, by, marginal=name == "fee"))
     return found
 
 
