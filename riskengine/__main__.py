@@ -21,6 +21,7 @@ Tasks:
                  what a step of every lever changes: a table, a tornado chart and a page
   task=assumptions
                  the answer's band over law, depth, leverage and book, and what matters most in it
+  task=calibrate capital, leverage caps and margins that meet the target (docs/calibration.md)
   task=doctor    check this machine, its packages and its arithmetic
   task=conformance vectors=FILE
                  evaluate venues' worked examples with the engine's formulas
@@ -34,7 +35,8 @@ Options:
   -h, --help        print this and stop
 
 Exit codes: 0 done, 1 a bug of ours, 2 wrong input, 3 environment, 4 an invariant failed, 5 run
-folder busy, 130 or 143 interrupted (the same command goes on).
+folder busy, 6 calibrated but the target is not met, 130 or 143 interrupted (the same command goes
+on).
 """
 
 
@@ -153,6 +155,10 @@ def _one(overrides: list[str], only_print: bool) -> int:
         task = importlib.import_module(f"riskengine.app.{config.task}")
         task.run_task(config, Screen(), _command(overrides))
         return 0
+    if config.task == "calibrate":
+        from riskengine.app import calibrate
+
+        return calibrate.run(config, Screen(), _command(overrides)).code
     if config.ranges:
         from riskengine.app import sweep
 
@@ -173,7 +179,7 @@ def _sweep(overrides: list[str]) -> int:
     configs = [configure.load(job) for job in jobs]
     for config in configs:
         validate.check(config)
-        if config.task in ("doctor", "conformance", "sensitivity", "assumptions"):
+        if config.task not in ("run", "replay"):
             raise InputError("task", "must be run or replay in a sweep", config.task)
     from riskengine.app import sweep
 

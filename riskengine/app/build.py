@@ -65,12 +65,15 @@ class Question:
         return read | (self.prices.inputs if self.prices else {})
 
 
-def build(config: Config) -> Question:
-    """The specs of a run. Raises `InputError` where the input is wrong."""
+def build(config: Config, key: jax.Array | None = None) -> Question:
+    """The specs of a run, with the random numbers of its seed or of another key.
+
+    Raises `InputError` where the input is wrong.
+    """
     validate.check(config)
     config, read = tiers.applied(config)
     use_double()
-    key = keys.root(config.simulation.seed)
+    key = keys.root(config.simulation.seed) if key is None else key
     seconds = grid([(p.duration_min * MINUTE, p.dt_s) for p in config.simulation.grid])
     opened = books.opening(config, key)
     prices = scenarios.prices(config, opened.markets, seconds)

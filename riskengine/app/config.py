@@ -147,19 +147,105 @@ class TargetConfig:
     depletion_probability: float = number(
         0.01, "highest probability of a dry fund in a crash", above=0, below=1
     )
+    haircut_pct: float | None = number(
+        None,
+        "task=calibrate: highest expected haircut of deleveraged winners, of equity",
+        above=0,
+        below=100,
+    )
+    loss_pct: float | None = number(
+        None,
+        "task=calibrate: highest mean need beyond the fund per crash, of open interest",
+        above=0,
+        below=100,
+    )
+
+
+@dataclass
+class WeightsConfig:
+    """What a design costs: with these a single optimum is searched, without them none is named."""
+
+    capital: float | None = number(
+        None, "per crash, of a dollar of first-loss or vault capital", least=0, most=1
+    )
+    open_interest: float | None = number(
+        None, "per crash, of a dollar of open interest given up", least=0, most=1
+    )
+    equity: float | None = number(
+        None, "per crash, of a dollar that traders post more", least=0, most=1
+    )
+    loss: float | None = number(
+        None,
+        "of a dollar that a crash needs beyond the fund: ADL, social losses",
+        least=0,
+        most=1e6,
+    )
+
+
+@dataclass
+class SearchConfig:
+    """The search for a single optimum: only with weights."""
+
+    free: list[str] = listed(
+        "levers that are searched",
+        {
+            "caps": "leverage caps of groups of tiers",
+            "maintenance": "maintenance margin of all tiers",
+            "vault": "capital of vaults and owners outside the first-loss capital",
+            "fee": "liquidation fee",
+            "fee_to_pool": "part of fees that pools receive",
+        },
+    )
+    groups: int = number(3, "groups of tiers whose caps move together", least=1, most=100)
+    caps_least: float = number(0.25, "factor on caps", above=0, most=10)
+    caps_most: float = number(1.0, "factor on caps", above=0, most=10)
+    maintenance_least: float = number(1.0, "factor on maintenance margin", above=0, most=10)
+    maintenance_most: float = number(2.0, "factor on maintenance margin", above=0, most=10)
+    vault_least: float = number(0.5, "factor on capital outside F", above=0, most=1000)
+    vault_most: float = number(4.0, "factor on capital outside F", above=0, most=1000)
+    fee_least_pct: float = number(0.0, "liquidation fee, of notional", least=0, most=100)
+    fee_most_pct: float = number(2.0, "liquidation fee, of notional", least=0, most=100)
+    fee_to_pool_least_pct: float = number(0.0, "part of fees that pools receive", least=0, most=100)
+    fee_to_pool_most_pct: float = number(
+        100.0, "part of fees that pools receive", least=0, most=100
+    )
+    paths: int = number(256, "crashes of one evaluation", least=8, most=PATHS_MAX)
+    budget: int = number(40, "evaluations of each of the two searches", least=8, most=100_000)
+    starts: int = number(2, "starts that share the budget of the gradient search", least=1, most=64)
 
 
 @dataclass
 class DesignConfig:
-    """What a venue may set: how its accounts answer to that."""
+    """What the venue may change, for task=calibrate and task=sensitivity (docs/calibration.md)."""
 
     response: float | None = number(
         None,
-        "how far accounts follow a cap on leverage: 0 only where they must, 1 in full; null: 0, 1/2 "
-        "and 1 are all shown",
+        "how far accounts' leverage follows a cap: 0 only where it forces them, 1 in proportion; "
+        "null: 0, 1/2 and 1 are shown",
         least=0,
         most=1,
     )
+    paths: int = number(
+        512,
+        "crashes that each design beside today's meets: at most all of the run",
+        least=8,
+        most=PATHS_MAX,
+    )
+    rare_paths: int = number(
+        2048, "weighted crashes, for what happens once in 1,000 or more seldom; 0: none", least=0,
+        most=PATHS_MAX,
+    )  # fmt: skip
+    looks: int = number(
+        3, "verifications on fresh books and crashes, at (1 - confidence) / 2^k", least=1, most=20
+    )
+    verify_paths: int | None = number(
+        None, "crashes of a look; null: what the target takes", least=8, most=PATHS_MAX
+    )
+    fund_most_pct: float | None = number(
+        None, "highest first-loss capital, of open interest; null: any", above=0, most=1e6
+    )
+    weights: WeightsConfig = group(WeightsConfig)
+    search: SearchConfig = group(SearchConfig)
 
 
 @dataclass
@@ -189,6 +275,7 @@ class Config:
         replay="the same for recorded prices",
         sensitivity="what a step of every lever changes (docs/sensitivity.md)",
         assumptions="the answer's band over what nobody knows (docs/assumptions.md)",
+        calibrate="capital, leverage caps and margins that meet the target (docs/calibration.md)",
         doctor="check this machine, its packages and its arithmetic",
         conformance="evaluate venues' worked examples (docs/conformance.md)",
     )
@@ -219,7 +306,10 @@ __all__ = [
     "MarketLawConfig",
     "PoolConfig",
     "ScenarioConfig",
+    "SearchConfig",
     "SeenConfig",
     "SimulationConfig",
+    "TargetConfig",
     "VenueConfig",
+    "WeightsConfig",
 ]

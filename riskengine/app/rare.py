@@ -47,7 +47,7 @@ def sampled(study: Study, config: Config, part: Part) -> Sampling:
 
     def needs(paths: Values, scales: Values) -> dict[str, Values]:
         ran.append(part(paths, scales, sum(map(len, ran))))
-        return {name: ran[-1][name] for name in TARGETS}
+        return {name: usable(ran[-1], name) for name in TARGETS}
 
     def enough(rare: Rare) -> bool:
         so_far = Sampling("", "", rare, aims, random_books=study.random_books)
@@ -58,6 +58,15 @@ def sampled(study: Study, config: Config, part: Part) -> Sampling:
     rare = importance.run(setting.key, surveyed, needs, aims, pilot, chosen, enough=enough)
     why = _why(study, config) if asked.estimator == "auto" else "as asked"
     return Sampling(asked.estimator, why, rare, aims, ran, study.random_books)
+
+
+def usable(results: Results, need: str) -> Values:
+    """Needs; infinite on paths whose numbers cannot be used.
+
+    A law with a random scale has crashes, rarer than one in 100,000, in which prices rise ten million
+    times, and beside them 16 digits do not carry the ledger. They need more than any fund.
+    """
+    return np.where(results["flags"] != 0, np.inf, results[need])
 
 
 def _against(study: Study, config: Config) -> str:
@@ -158,6 +167,8 @@ def estimates(sampling: Sampling, config: Config) -> list[Estimate]:
     work = pilot + len(rare.ran) + SURVEY_COST * surveyed
     about = (None, None, level, len(rare.ran), int(np.sum(paths.need > capital)))
     said = f"{surveyed:,} crashes surveyed, {pilot:,} run to predict, {len(rare.ran):,} chosen"
+    broken = sum(int(np.sum(results["flags"] != 0)) for results in sampling.runs)
+    said += f"; {broken} beyond what 16 digits carry, taken to need any capital" if broken else ""
     found = [Estimate("rare_work", work, *about, "count", "paths", said)]
     if math.isinf(capital) or paths.health(capital).problem:
         return found

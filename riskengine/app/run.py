@@ -41,7 +41,7 @@ from riskengine.specs.scenario import Ladder
 
 ENOUGH = 512  # simulated crashes from which on probabilities mean something
 NOT_IN_KEY = ("ranges", "runs", "name", "vectors")  # where a run lies, or of another task
-OF_OTHERS = ("design",)  # groups that only other tasks read
+OF_OTHERS = ("design", "assumptions")  # groups that only other tasks read
 
 
 class Broken(RuntimeError):

@@ -116,13 +116,13 @@ class Study:
 
     @property
     def runs(self) -> list[Results]:
-        """Every result once."""
+        """Every result once, but for those of rare events, which may be beyond what digits carry."""
         finer = [self.refined.coarse, self.refined.fine] if self.refined else []
         levels = [r for r in self.levels.values() if r is not self.fund]
         runs = self.grouped
         free = [runs.results, runs.fund, runs.chosen] if runs else [self.results]
         safe = [self.safe] if self.safe else []
-        return [*free, self.fund, *levels, *finer, *safe, *self.sampling.runs]
+        return [*free, self.fund, *levels, *finer, *safe]
 
 
 Part = Callable[[Question, np.ndarray, int], Results]  # a question, paths, and how many went before

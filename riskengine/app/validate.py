@@ -2,7 +2,7 @@
 
 import math
 
-from riskengine.app import validate_venue
+from riskengine.app import validate_design, validate_venue
 from riskengine.app.config import (
     STEPS_MAX,
     BookConfig,
@@ -32,6 +32,8 @@ def check(config: Config) -> None:
     simulation(config.simulation, config)
     if config.vectors is not None and config.task != "conformance":
         raise InputError("vectors", "must be null unless task=conformance", config.vectors)
+    if config.task == "calibrate":
+        validate_design.check(config)
     if config.task == "replay" and config.scenario.law != "replay":
         raise InputError("scenario.law", "must be replay for task=replay", config.scenario.law)
     if config.task == "sensitivity":

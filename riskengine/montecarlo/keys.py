@@ -37,6 +37,7 @@ class Stream(enum.IntEnum):
     LEAN = 19
     CHOICE = 20
     GRID = 21
+    FRESH = 22  # another root: other books and other crashes
 
 
 SEEDS = 2**32

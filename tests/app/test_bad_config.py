@@ -297,7 +297,6 @@ BAD: dict[str, tuple[list[str], tuple[str, ...]]] = {
         ["scenario=october_2025_prices"],
         ("data.root is required", "scenario.path"),
     ),
-    "task": (["task=calibrate"], ("task", "run, replay", "calibrate")),
     "levers of a ladder": (
         ["task=sensitivity", "scenario=ladder"],
         ("scenario.law must draw or replay crashes", "no probabilities", "ladder"),
@@ -315,6 +314,7 @@ BAD: dict[str, tuple[list[str], tuple[str, ...]]] = {
         ["design.response=1.5"],
         ("design.response must be a number >= 0 and <= 1", "1.5"),
     ),
+    "task": (["task=tune"], ("task", "run, replay", "tune")),
     "task replay": (["task=replay"], ("scenario.law", "replay", "crash")),
     "shock": (["scenario=ladder", "scenario.ladder.shocks_pct=[-100]"], ("[0]", "> -100")),
     "no shocks": (["scenario=ladder", "scenario.ladder.shocks_pct=[]"], ("at least one shock",)),

@@ -1,0 +1,366 @@
+"""task=calibrate: how much capital meets the target, what other designs change, and verification."""
+
+import dataclasses
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import jax
+import numpy as np
+
+import riskengine
+from riskengine.app import (
+    bench,
+    books,
+    build,
+    calibration_files,
+    calibration_words,
+    designs,
+    device,
+    evidence,
+    haircuts,
+    practice,
+    rare_capital,
+    search,
+    store,
+    study,
+    validate_design,
+)
+from riskengine.app.bench import Bench
+from riskengine.app.books import OpenBook
+from riskengine.app.build import Question
+from riskengine.app.config import Config
+from riskengine.app.designs import WhatIf
+from riskengine.app.practice import Rule
+from riskengine.app.rare_capital import Rare
+from riskengine.app.run import Broken, Interrupted, key_of, stoppable
+from riskengine.app.search import Searched
+from riskengine.app.show import Screen
+from riskengine.calibration import frontier, levers, target, verify
+from riskengine.calibration.frontier import Compared, Needs
+from riskengine.calibration.levers import GivenUp
+from riskengine.calibration.verify import Limits, Verdict
+from riskengine.montecarlo import estimators, keys, simulate
+from riskengine.montecarlo.estimators import Estimate
+from riskengine.montecarlo.keys import Stream
+from riskengine.montecarlo.setting import Setting
+from riskengine.montecarlo.simulate import Results
+from riskengine.waterfall.state import places
+
+NOT_MET = 6  # exit code: the target is not met
+PCT = 0.01
+NEAR = 32  # paths with needs near F* that tell how pools share it
+LADDER = (1.0, 1.5, 2.0, 3.0, 5.0)  # capitals, of what a look needs, at which haircuts are tested
+
+
+@dataclass(frozen=True)
+class Done:
+    """A design that was put beside today's."""
+
+    design: WhatIf
+    compared: Compared
+    given_up: GivenUp
+    haircut: Estimate  # at today's fund
+    ran: Results  # without a limit
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """All that a calibration found."""
+
+    question: Question
+    config: Config
+    needs: Needs
+    levels: dict[float, Results]  # F → the first paths at it
+    exceed: float  # probability at which designs are compared
+    designs: list[Done]
+    share: np.ndarray  # of pools by what they draw near F*
+    iso: dict[float, dict[float, Results]]  # factor on capital outside F → F → paths at it
+    searched: Searched | None
+    verdict: Verdict
+    chosen: GivenUp  # what the design that was verified costs traders
+    practice: list[Rule]
+    rare: Rare | None  # weighted paths of today's rules
+    facts: dict = field(default_factory=dict)
+
+    @property
+    def capital(self) -> float:
+        return float(self.question.venue.capital)
+
+    @property
+    def paths_needed(self) -> int:
+        """Crashes of these books that the last look takes for an upper limit to exist."""
+        look = self.verdict.looks[-1]
+        needs = self.needs.at(1.0 - 2.0 * look.alpha)
+        aim = self.config.target.adl_probability
+        return target.fund_target("", needs.adl, aim, needs.sample).paths_for_limit
+
+    @property
+    def interest(self) -> float:
+        return self.question.open_interest
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A calibration that is done, and the code with which its command ends."""
+
+    folder: Path
+    sentence: str
+    code: int
+
+
+def run(config: Config, screen: Screen, command: str = "") -> Outcome:
+    """Calibrate as the configuration asks, or find it done, and say what came out."""
+    store.checked(config.name)
+    device.prepare(config.simulation)
+    device.probe()
+    asked = questions(config)
+    space = designs.searched(asked[0].setting, config.design.search) if weighed(config) else None
+    screen.opening(config, asked[0])
+    with store.open_run(Path(config.runs), config.name, _key(config, asked[0])) as folder:
+        with stoppable():
+            if folder.manifest:
+                return _done_before(folder, screen)
+            try:
+                return _compute(config, asked, space, folder, screen, command)
+            except Interrupted:
+                folder.interrupt({"command": command})
+                raise
+
+
+def weighed(config: Config) -> bool:
+    """Whether the user says what a design costs."""
+    return any(w is not None for w in dataclasses.asdict(config.design.weights).values())
+
+
+def _key(config: Config, question: Question) -> str:
+    return key_of(config, question, ("assumptions",), ("batch",))
+
+
+def _done_before(folder: store.RunFolder, screen: Screen) -> Outcome:
+    manifest = folder.manifest or {}
+    screen.note(f"this run was done before: {folder.folder}")
+    screen.last(manifest["answer"])
+    return Outcome(folder.folder, manifest["answer"], manifest["exit_code"])
+
+
+def questions(config: Config) -> list[Question]:
+    """The question, and the same on fresh books and crashes for every look; in shapes they share.
+
+    A book that was read from a file is the same in all of them: only crashes are fresh then.
+    """
+    root = keys.root(config.simulation.seed)
+    fresh = [keys.stream(root, Stream.FRESH, number + 1) for number in range(config.design.looks)]
+    first = build.build(config)
+    if config.book.path is not None:
+        return [first, *(dataclasses.replace(first, key=key) for key in fresh)]
+    every = [first, *(build.build(config, key) for key in fresh)]
+    together = OpenBook(
+        first.opened.markets, sum((q.opened.holdings for q in every), ()), (), complete=True
+    )
+    packed, rows = books.packed(together, config)
+    size = len(first.opened.holdings)
+    return [
+        dataclasses.replace(
+            question,
+            venue=first.venue,  # in dollars: not of the books that were drawn
+            books=jax.tree.map(lambda x, n=n: x[n * size : (n + 1) * size], packed),
+            account_rows=rows[n * size : (n + 1) * size],
+        )
+        for n, question in enumerate(every)
+    ]
+
+
+def _compute(config, asked: list[Question], space, folder, screen: Screen, command: str) -> Outcome:
+    began = time.monotonic()
+    with screen.progress(config.simulation) as told:
+        runs = Bench(folder, config.simulation.batch, told)
+        found = calibrate(config, asked, space, runs, screen)
+    if runs.found:
+        screen.note(f"{runs.found:,} paths are from an earlier start")
+    bad = [line for results in runs.results for line in study.violations(results)]
+    if bad:
+        raise Broken("; ".join(bad))
+    facts = _facts(found, runs, time.monotonic() - began)
+    found = dataclasses.replace(found, facts=facts)
+    sentence = calibration_words.lead(found)
+    calibration_files.write(folder, found, dataclasses.asdict(config))
+    calibration_words.answer(screen, found, sentence, folder.folder)
+    code = 0 if found.verdict.met else NOT_MET
+    folder.finish(
+        {"answer": sentence, "command": command, "run": facts, "exit_code": code,
+         "notes": calibration_words.notes(found) + folder.notes}
+    )  # fmt: skip
+    screen.last(sentence)
+    return Outcome(folder.folder, sentence, code)
+
+
+def calibrate(
+    config: Config, asked: list[Question], space, runs: Bench, screen: Screen
+) -> Calibration:
+    """All runs and what follows from them."""
+    question, level = asked[0], config.simulation.confidence
+    setting, paths = question.setting, np.arange(config.simulation.paths)
+    base = runs.unlimited(setting, paths, "without a limit")
+    needs = bench.needs(question, base, level)
+    levels = _levels(config, setting, base, needs, runs)
+    rarest = rare_capital.run(question, runs, config.design.rare_paths, level)
+    exceed = frontier.carried(config.target.adl_probability, validate_design.paths(config))
+    share = pool_shares(setting, needs, config.target.adl_probability, config.simulation.batch)
+    done = _beside(config, question, base, needs, share, exceed, runs)
+    iso = _iso(question, done, levels, runs)
+    searched = search.run(config, question, space, runs, screen) if space else None
+    best = searched.levers if searched else levers.still(setting.venue)
+    response = config.design.response or 0.0
+    fresh = _fresh(config, asked[1:], best, response, runs)
+    verdict = _verdict(config, question, fresh, runs)
+    moved = levers.moved(setting, best, response)
+    known = fresh
+    if searched and searched.winner != "today":
+        known = _fresh(config, asked[1:2], levers.still(setting.venue), response, runs)
+    unseen = [bench.needs(mine, ran, level) for mine, ran in known]
+    rules = practice.compared(config, question, needs, unseen)
+    return Calibration(
+        question, config, needs, levels, exceed, done, share, iso, searched, verdict,
+        levers.given_up(setting.books, moved.books), rules, rarest,
+    )  # fmt: skip
+
+
+def _levels(config, setting: Setting, base: Results, needs: Needs, runs: Bench):
+    """Some paths at levels of F: the venue's own, and from none to one that is rarely used."""
+    own, exceed = float(setting.venue.capital), config.target.adl_probability
+    levels = target.levels(needs.adl, own)
+    aim = estimators.upper(needs.adl, exceed)
+    if np.isfinite(aim):
+        levels = np.unique(np.append(levels, round(aim, 2)))
+    count = min(config.simulation.fund_paths, len(base))
+    counts = {float(f): count for f in levels}
+    return runs.at_funds(setting, base, counts, "at levels of the fund")
+
+
+def _beside(config, question: Question, base, needs: Needs, share, exceed, runs: Bench):
+    """Every design beside today's, on the first crashes of all."""
+    setting = question.setting
+    listed = designs.what_ifs(setting.venue, config.design)
+    if np.count_nonzero(share) > 1:
+        still = levers.still(setting.venue)
+        listed.append(WhatIf("split", 1.0, still, share=share))
+    count, own = validate_design.paths(config), float(setting.venue.capital)
+    few, found = min(count, config.simulation.fund_paths), []
+    for number, design in enumerate(listed):
+        moved = design.of(setting)
+        what, total = f"designs beside today's: {len(listed)}", count * len(listed)
+        ran = runs.unlimited(moved, np.arange(count), what, number * count, total)
+        at_fund = runs.at_funds(moved, ran, {own: few}, "designs at today's fund")[own]
+        mine = bench.needs(question, ran, needs.sample.level)
+        found.append(
+            Done(
+                design,
+                frontier.compared(mine, needs.some(slice(0, count)), own, exceed),
+                levers.given_up(setting.books, moved.books),
+                haircuts.expected(at_fund, mine.some(slice(0, few)).sample),
+                ran,
+            )
+        )
+    return found
+
+
+def _iso(question: Question, done: list[Done], levels: dict[float, Results], runs: Bench):
+    """Paths at levels of F for every size of the capital outside F, where the venue has some."""
+    found = {}
+    for one in done:
+        if one.design.kind == "vault":
+            count = min(len(next(iter(levels.values()))), len(one.ran))
+            moved, what = one.design.of(question.setting), one.design.words
+            found[one.design.factor] = runs.at_funds(
+                moved, one.ran, dict.fromkeys(levels, count), what
+            )
+    return dict(sorted((found | {1.0: levels}).items())) if found else {}
+
+
+def pool_shares(setting: Setting, needs: Needs, exceed: float, batch: int | None) -> np.ndarray:
+    """Shares of the first-loss pools by E[draw_k | R ≈ F*]: of paths whose needs are near F*."""
+    today = np.asarray(setting.venue.pools.share)
+    first = np.flatnonzero(today > 0.0)
+    if len(first) < 2:
+        return today
+    rows = frontier.near(needs.adl, exceed, NEAR)
+    free = dataclasses.replace(setting.venue, capital=jax.numpy.asarray(np.inf))
+    world = (setting.key, setting.books, free, setting.scenario, setting.simulation)
+    moved = simulate.traces(*world, rows, batch)["moved"]
+    where = places(setting.books.layout.number_of_markets, len(today))["need_rules"]
+    draws = np.maximum(moved[..., where].max(axis=1), 0.0)[:, first]
+    share = np.zeros(len(today))
+    share[first] = frontier.split(np.where(np.isfinite(draws), draws, 0.0))
+    return share
+
+
+def _fresh(config, asked: list[Question], best, response: float, runs: Bench):
+    """Every look's own books and crashes, without a limit, under the chosen design."""
+    count = validate_design.verify_paths(config)
+    found = []
+    for number, question in enumerate(asked):
+        moved = dataclasses.replace(
+            question, **_parts(levers.moved(question.setting, best, response))
+        )
+        what, total = "verification on fresh books and crashes", count * len(asked)
+        ran = runs.unlimited(moved.setting, np.arange(count), what, number * count, total)
+        found.append((moved, ran))
+    return found
+
+
+def _parts(setting: Setting) -> dict:
+    return {"books": setting.books, "venue": setting.venue, "scenario": setting.scenario}
+
+
+def limits(config: Config, question: Question) -> Limits:
+    """What the user asks of a design, in dollars and fractions."""
+    aim, most, interest = config.target, config.design.fund_most_pct, question.open_interest
+    return Limits(
+        adl=aim.adl_probability,
+        dry=aim.depletion_probability,
+        loss=None if aim.loss_pct is None else PCT * aim.loss_pct * interest,
+        haircut=None if aim.haircut_pct is None else PCT * aim.haircut_pct,
+        fund=np.inf if most is None else PCT * most * interest,
+    )
+
+
+def _verdict(config, question: Question, fresh, runs: Bench) -> Verdict:
+    """What all looks say."""
+    asked, level = limits(config, question), config.simulation.confidence
+    looks = []
+    for number, (mine, ran) in enumerate(fresh, start=1):
+        found = verify.look(number, 1.0 - level, bench.needs(mine, ran, level), asked)
+        if asked.haircut is not None and np.isfinite(found.needed):
+            counts = {round(found.needed * step, 2): len(ran) for step in LADDER}
+            tested = runs.at_funds(mine.setting, ran, counts, "haircuts at larger funds")
+            sample = bench.needs(mine, ran, 1.0 - 2.0 * found.alpha).sample
+            each = {f: haircuts.expected(results, sample) for f, results in tested.items()}
+            found = verify.with_haircut(found, each, asked.haircut)
+        looks.append(found)
+    return Verdict(looks, asked)
+
+
+def _facts(found: Calibration, runs: Bench, elapsed: float) -> dict:
+    """What a reader must know to judge the numbers or to repeat them."""
+    config, question = found.config, found.question
+    graded = evidence.grade(config.venue)
+    return device.facts() | {
+        "riskengine": riskengine.__version__,
+        "commit": device.commit(),
+        "precision": config.simulation.precision,
+        "seed": config.simulation.seed,
+        "paths": len(found.needs.adl),
+        "paths_in_all": int(sum(len(results) for results in runs.results)),
+        "steps": int(question.simulation.dt.shape[0]),
+        "books": len(question.opened.holdings),
+        "accounts": int(question.books.layout.number_of_accounts),
+        "markets": list(question.markets),
+        "open_interest_usd": found.interest,
+        "fund_usd": found.capital,
+        "evidence": dataclasses.asdict(graded) if graded else None,
+        "simulation_seconds": round(sum(results.seconds for results in runs.results), 2),
+        "elapsed_seconds": round(elapsed, 2),
+        "inputs": question.inputs,
+        "verified": found.verdict.met,
+    }

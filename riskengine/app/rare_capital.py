@@ -1,0 +1,67 @@
+"""Capital for rare crashes: many are surveyed, those that matter run (docs/model.md 9.2)."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from riskengine.app import bench
+from riskengine.app.bench import Bench
+from riskengine.app.build import Question
+from riskengine.calibration.frontier import Needs
+from riskengine.montecarlo import importance
+from riskengine.montecarlo.estimators import RARE, Estimate
+from riskengine.montecarlo.importance import Aim, Surveyed
+from riskengine.montecarlo.simulate import Results
+from riskengine.montecarlo.weighted import WeightedPaths
+
+FIRST = 2**29  # path from which on those of a survey are numbered
+SURVEYED = 20  # crashes that are looked at for each that runs
+PILOT = 0.5  # crashes of the pilot for each that runs
+AIMS = (1e-3, 1e-4)  # probabilities that the choice of crashes aims at
+WHAT = "rare crashes"
+
+
+@dataclass(frozen=True)
+class Rare:
+    """Weighted paths, by either need."""
+
+    adl: WeightedPaths
+    dry: WeightedPaths
+
+    def better(self, risk: str, level: float, plain: Estimate) -> Estimate:
+        """The capital for a rare level: of weighted paths where plain ones are too few for it."""
+        if (plain.hits or 0) >= RARE and plain.value is not None:
+            return plain
+        of = {"adl_probability": self.adl, "depletion_probability": self.dry}[risk]
+        found = of.fund_target(risk, level)
+        if found.value is not None:
+            return found
+        return plain.noted(f"{len(of.need):,} weighted paths: {found.note}", last=True)
+
+
+def bounded(results: Results, needs: Needs) -> Needs:
+    """Needs, infinite on paths whose numbers cannot be used (`rare.usable`)."""
+    bad = results["flags"] != 0
+    adl, dry, beyond = (np.where(bad, np.inf, x) for x in (needs.adl, needs.dry, needs.beyond))
+    return Needs(adl, dry, beyond, needs.sample)
+
+
+def run(question: Question, runs: Bench, paths: int, level: float) -> Rare | None:
+    """About so many weighted paths; None where nothing is asked for."""
+    if not paths:
+        return None
+    setting = question.setting
+    surveyed = Surveyed.of(
+        setting.key, setting.books, setting.venue, setting.scenario, setting.simulation,
+        FIRST + np.arange(SURVEYED * paths), AIMS[-1],
+    )  # fmt: skip
+
+    def needs(chosen: np.ndarray, scale: np.ndarray) -> dict[str, np.ndarray]:
+        results = runs.unlimited(setting, chosen, WHAT, scale=scale, checked=False)
+        found = bounded(results, bench.needs(question, results, level))
+        return {"adl": found.adl, "dry": found.dry}
+
+    aims = [Aim("adl", exceed) for exceed in AIMS]
+    found = importance.run(setting.key, surveyed, needs, aims, int(PILOT * paths), paths)
+    random_books = len(question.opened.holdings) > 1
+    return Rare(*(found.weighted(name, level, random_books) for name in ("adl", "dry")))
