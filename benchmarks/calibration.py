@@ -130,15 +130,18 @@ def compare(asked: argparse.Namespace, size: int, seed: int) -> None:
     from riskengine.app.search import AGAIN, Trial
     from riskengine.calibration import design, solve
 
-    free = {1: "[maintenance]"}.get(size, "[caps,maintenance]")
+    free = "[caps]" if size == 1 else "[caps,maintenance]"
     config, of = question(
         "task=calibrate", "experiment=small", f"venue={asked.venue}", "design.response=1",
         "design.weights.capital=0.01", "design.weights.open_interest=0.001",
-        f"design.search.free={'[caps]' if size == 1 else free}",
+        f"design.search.free={free}",
         f"design.search.groups={max(size - 1, 1)}", f"design.search.paths={asked.paths}",
         f"simulation.seed={seed}",
     )  # fmt: skip
-    space = designs.searched(of.setting, config.design.search)
+    wanted = config.design.search
+    space = design.space(
+        of.setting.venue, tuple(wanted.free), wanted.groups, designs.bounds(wanted)
+    )
     trial = Trial(config, of, space, Memory())  # pyright: ignore[reportArgumentType]
     judge = dataclasses.replace(
         trial, first=AGAIN, config=with_paths(config, asked.judge, trial.exceed)

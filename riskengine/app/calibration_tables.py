@@ -90,7 +90,7 @@ def risk_columns(found: "Calibration") -> dict[str, np.ndarray]:
 def curve_columns(found: "Calibration") -> dict[str, np.ndarray]:
     """curves.csv: P(intervention | F) and P(fund dry | F)."""
     needs = found.needs
-    capital = frontier.capitals(needs.adl)[::2]
+    capital = frontier.capitals(needs.adl)[::4]
     columns = {"capital": capital}
     for name, need in (("adl_probability", needs.adl), ("depletion_probability", needs.dry)):
         found_ = estimators.curve(need, capital, needs.sample)

@@ -5,6 +5,7 @@ every F at once. What happens after the first intervention is known at the level
 simulated. Designs are compared on common random numbers, path by path, with books as clusters.
 """
 
+import dataclasses
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from riskengine.montecarlo.estimators import Estimate, Sample
 
 LEVELS = (1e-1, 3e-2, 1e-2, 3e-3, 1e-3, 3e-4, 1e-4, 3e-5, 1e-5)
 CARRIED = 16  # paths above a quantile at which designs are compared
-POINTS = 241  # of a curve over capital
+POINTS = 481  # of a curve over capital
 LEAST = 1e-4  # of the largest need: where such a curve begins
 
 
@@ -53,10 +54,24 @@ def loss_beyond(needs: Needs, capital: float) -> Estimate:
 
 
 def for_loss(name: str, needs: Needs, levels: Sequence[float]) -> list[Estimate]:
-    """The smallest F with E[(R − F)⁺] ≤ ℓ, for every loss ℓ in USD; a band from pointwise limits."""
+    """The smallest F with E[(R − F)⁺] ≤ ℓ, for every loss ℓ in USD; a band from pointwise limits.
+
+    Beyond the largest need that was seen there is no loss, which says nothing about rarer crashes:
+    a capital there is not known.
+    """
     grid = capitals(needs.beyond)
     found = [loss_beyond(needs, f) for f in grid]
-    return [for_level(name, grid, found, level) for level in levels]
+    return [_seen(for_level(name, grid, found, level), needs.beyond) for level in levels]
+
+
+def _seen(e: Estimate, need: np.ndarray) -> Estimate:
+    """The same without a capital or limit that no path exceeds; `hits` are those beyond it."""
+    value, high = (None if x is None or not (need > x).any() else x for x in (e.value, e.high))
+    hits = 0 if value is None else int(np.sum(need > value))
+    note = e.note if value is not None else "no path needs more: rarer crashes are not seen"
+    if value is not None and hits < estimators.RARE:
+        note = "; ".join(filter(None, (note, f"rests on {hits} paths above it")))
+    return dataclasses.replace(e, value=value, high=high, hits=hits, note=note)
 
 
 def capitals(need: np.ndarray) -> np.ndarray:

@@ -27,7 +27,7 @@ from riskengine.calibration.frontier import Needs
 
 WIDTHS = (1.0, 0.2)  # half-width of the kernel in log ε: of the first step, and of the last
 SPANS = (0.6, 0.15)  # of the differences, in logits of a lever's range
-RATE = 0.3  # of Adam, in logits
+RATE = 0.6  # of Adam, in logits
 PENALTY = 10.0  # of the augmented Lagrangian, per squared relative excess
 
 

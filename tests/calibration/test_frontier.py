@@ -67,6 +67,10 @@ def test_losses_beyond_the_fund():
     assert grid[0] == 0.0 and grid[-1] == 100.0
     assert exact <= found.value <= grid[grid > exact][0] + 1e-9
     assert found.low < exact < found.high
+    (found,) = frontier.for_loss("loss", needs(np.arange(512.0)), [40.0])
+    assert found.low < found.value < found.high and found.hits > 100
+    (none,) = frontier.for_loss("loss", of, [0.0])
+    assert none.value is None and "rarer crashes" in none.note
 
 
 def test_a_design_beside_itself_changes_nothing():

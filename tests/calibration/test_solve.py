@@ -57,7 +57,7 @@ def test_both_searches_find_what_is_cheapest(size):
     start = np.zeros(size)
     found = solve.gradient(bowl, [start, start + 1.0], 160, 0, steps.append)
     other = solve.derivative_free(bowl, start, 80, steps.append)
-    assert found.objective < 0.1 and other.objective < 0.1
+    assert found.objective < 0.2 and other.objective < 0.1  # of 7.5 at the start, in four
     assert len(other.seen) <= 80 and found.seen[-1][0] <= 160
     widths = [s.width for s in steps if not math.isnan(s.slope) and s.start == 0]
     assert widths[0] == pytest.approx(1.0) and widths[-1] == pytest.approx(0.2)
