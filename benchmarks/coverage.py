@@ -273,7 +273,6 @@ def rare(exceed: float, what: str) -> Callable[[Random], Answer]:
     return draw
 
 
-FEW = "few books carry most of the risk: said in the docstring of `estimators.proportion`"
 DISCRETE = "order statistics promise at least the level"
 
 
@@ -290,7 +289,8 @@ def cases() -> Iterator[Case]:
         law = f"ε = {exceed:g}, Pareto 2, correlation within books {shared:g}"
         yield Case("fund target, order statistic", law, quantile(exceed, shared, 2.0, True),
                    (LOW, 0.99), DISCRETE)  # fmt: skip
-    yield Case("change of a fund target, paired bootstrap", "ε = 0.05", difference(0.05))
+    yield Case("change of a fund target, paired bootstrap", "ε = 0.05", difference(0.05),
+               (LOW, 0.99), DISCRETE)  # fmt: skip
     for p in (0.5, 0.05):
         law = f"event on {100 * p:g} % of paths"
         yield Case("haircut, ratio of means, jackknife", law, ratio(p))
