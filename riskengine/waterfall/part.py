@@ -1,0 +1,190 @@
+"""A large book in part: a stage works on the blocks of accounts that it concerns.
+
+Accounts that would fall together lie together (`specs.book`), so those that are weak at one mark
+share a few blocks. A part is a book of its own, of some of the blocks and of makers and `rest`: a
+stage runs on it as on any book, and what it leaves is written back. Nobody outside is concerned, so
+the stage does there what it would do on the whole; its sums leave out zeros, in an order that the
+path alone decides.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Iterator, Sequence
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Float, Int, Shaped
+
+from riskengine.specs.book import Book, Layout
+from riskengine.waterfall import ledger, select
+from riskengine.waterfall.state import totals
+
+SMALL, WIDE = 12, 48  # blocks of a part: enough for the weak in 9 of 10 steps, for most queues
+OF_POSITIONS, OF_ACCOUNTS = ("size",), ("cash", "cooldown", "since", "entered", "record")
+TABLES = ("floor", "ratio", "deduction", "initial", "premium")  # of a book's margin, per position
+
+
+def guarded(need: Callable, run: Callable, parts: "Sequence[Part]") -> Callable:
+    """As `select.guarded`, on the first of these parts that holds everybody concerned, or on the whole."""
+
+    def on(view: "Part | select.Whole", smaller: "Sequence[Part]") -> Callable:
+        def needed(x, *args):
+            enough = need(x, *args)
+            for part in smaller:
+                enough = enough & ~part.holds(x, *args)
+            return enough & view.holds(x, *args) if isinstance(view, Part) else enough
+
+        return select.guarded(needed, run, view)
+
+    guards = [on(part, parts[:i]) for i, part in enumerate(parts)]
+    guards.append(on(select.WHOLE, parts))
+
+    def call(x, *args):
+        for guard in guards:
+            x = guard(x, *args)
+        return x
+
+    return call
+
+
+@dataclasses.dataclass(frozen=True)
+class Part:
+    """So many blocks of a large book: what a guard's work sees of a path, and where it writes.
+
+    `turn(x, *args)` orders blocks, those first that must be there; `holds(x, *args)` says whether
+    they fit. The work may not change the answers.
+    """
+
+    blocks: int
+    turn: Callable
+    holds: Callable
+    packing: select.Packing
+    layout: Layout  # of the whole book
+
+    def take(self, x, args) -> tuple[list[Array], tuple, Int[Array, " chosen"]]:
+        """State and book of the first blocks, and which these are.
+
+        The audit compares with what the holders in the part have together before the work.
+        """
+        (state, moved), (*more, market, book, venue) = self.packing.unpack(x), args
+        chosen = first(self.turn(x, *args), self.blocks)
+        state = self._some(state, chosen, OF_POSITIONS, OF_ACCOUNTS)
+        book = self._book(book, chosen)
+        cash, size = totals(state, book)
+        began = dataclasses.replace(book.totals, cash=cash, size=size)
+        args = (*more, market, dataclasses.replace(book, totals=began), venue)
+        return self.packing.pack((state, moved)), args, chosen
+
+    def put(self, leaf: int, every, own, row, chosen):
+        """A leaf of all paths, by number, with what the work left of some; row None: of one alone."""
+        slots = self._leaves[leaf]
+        if slots is None or not own.size:
+            return select.WHOLE.put(leaf, every, own, row, None)
+        if row is None:
+            return self.put(leaf, every[None], own, jnp.int32(0), chosen)[0]
+        read = 0
+        for start, (width, count), blocked in self._classes(slots):
+            length = count // self.layout.blocks if blocked else width * count
+            begin = jnp.full((*jnp.shape(row), 1), start, jnp.int32)
+            if blocked:
+                rows = start + count * jnp.arange(width, dtype=jnp.int32)
+                begin = rows[:, None] + length * chosen[..., None, :]
+                begin = begin.reshape(*jnp.shape(row), -1)
+            size = begin.shape[-1] * length
+            pieces = own[..., read : read + size].reshape(*begin.shape, length)
+            every, read = _write(every, pieces, row, begin), read + size
+        return every
+
+    @functools.cached_property
+    def _leaves(self) -> list[bool | None]:
+        """Of every packed leaf, whether it is of positions (True), of accounts, or of neither (None)."""
+        number = range(len(self.packing.shapes))
+        state, _ = jax.tree.unflatten(self.packing.structure, number)
+        kind = dict.fromkeys(number)
+        for names, slots in ((OF_POSITIONS, True), (OF_ACCOUNTS, False)):
+            kind |= dict.fromkeys(jax.tree.leaves([getattr(state, n) for n in names]), slots)
+        large = [kind[i] for i, small in zip(number, self.packing.small, strict=True) if not small]
+        return [*large, None]
+
+    def _classes(self, slots: bool) -> Iterator[tuple[int, tuple[int, int], bool]]:
+        """Where each class begins in an array of positions (or accounts), its shape, if in blocks."""
+        start, last = 0, len(self.layout.accounts) - bool(self.layout.dense)
+        for i, (width, count) in enumerate(self.layout.accounts):
+            width = width if slots else 1
+            yield start, (width, count), i < last
+            start += width * count
+
+    def _some(self, record, chosen, positions=(), accounts=()):
+        """A record with the chosen blocks of the fields named."""
+        changes = {}
+        for names, slots in ((positions, True), (accounts, False)):
+            read = functools.partial(self._read, chosen=chosen, slots=slots)
+            changes |= {name: jax.tree.map(read, getattr(record, name)) for name in names}
+        return dataclasses.replace(record, **changes)
+
+    def _read(self, x: Shaped[Array, "*rows whole"], chosen, slots: bool) -> Shaped[Array, "*rows part"]:
+        if not x.size:
+            return x
+        found = []
+        for start, (width, count), blocked in self._classes(slots):
+            piece = x[..., start : start + width * count]
+            if blocked:
+                piece = piece.reshape(*x.shape[:-1], width, self.layout.blocks, -1)
+                piece = jnp.take(piece, chosen, axis=-2, unique_indices=True, mode="clip")
+            found.append(piece.reshape(*x.shape[:-1], -1))
+        return found[0] if len(found) == 1 else ledger.joined(found)
+
+    def _book(self, book: Book, chosen) -> Book:
+        """The part as a book of its own; a market's slots are all positions, empty but for its own."""
+        book = self._some(book, chosen, ("size", "entry", "market"), ("cash", "role", "members"))
+        margin = self._some(book.margin, chosen, TABLES)
+        positions, markets = len(book.size), self.layout.number_of_markets
+        everywhere = jnp.arange(positions, dtype=book.by_market.dtype)
+        accounts = tuple(
+            (width, count * self.blocks // self.layout.blocks if blocked else count)
+            for _, (width, count), blocked in self._classes(True)
+        )
+        layout = Layout(
+            accounts=accounts, markets=((positions, tuple(range(markets))),), dense=self.layout.dense
+        )
+        return dataclasses.replace(
+            book,
+            margin=margin,
+            by_market=jnp.repeat(everywhere, markets),
+            occupied=(book.market[:, None] == jnp.arange(markets)).reshape(-1),
+            layout=layout,
+        )
+
+
+def places(turn: Float[Array, " blocks"]) -> Int[Array, " blocks"]:
+    """Place of each block in the order of `turn`, from above; equal ones in their own order."""
+    block = jnp.arange(len(turn), dtype=jnp.int32)
+    ahead = (turn[None] > turn[:, None]) | (
+        (turn[None] == turn[:, None]) & (block[None] < block[:, None])
+    )
+    return jnp.sum(ahead.astype(jnp.int32), axis=1, dtype=jnp.int32)
+
+
+def first(turn: Float[Array, " blocks"], count: int) -> Int[Array, " chosen"]:
+    """The first blocks."""
+    block = jnp.arange(len(turn), dtype=jnp.int32)
+    here = places(turn)[None] == jnp.arange(count, dtype=jnp.int32)[:, None]
+    return jnp.sum(jnp.where(here, block[None], 0), axis=1, dtype=jnp.int32)
+
+
+def beyond(turn: Float[Array, " blocks"], count: int) -> Float[Array, ""]:
+    """The turn of the best block that is not among the first."""
+    return jnp.where(places(turn) >= count, turn, -jnp.inf).max()
+
+
+def _write(every, pieces, row, begin):
+    """Pieces of one length at their beginnings in rows, in place; rows beyond the last are dropped."""
+    rows = jnp.broadcast_to(jnp.asarray(row, jnp.int32)[..., None], begin.shape)
+    axis = pieces.ndim - 1
+    window = lax.ScatterDimensionNumbers(
+        update_window_dims=(axis,), inserted_window_dims=(0,), scatter_dims_to_operand_dims=(0, 1)
+    )
+    at = jnp.stack([rows, begin], axis=-1)
+    drop = lax.GatherScatterMode.FILL_OR_DROP
+    return lax.scatter(every, at, pieces, window, unique_indices=True, mode=drop)
