@@ -47,8 +47,8 @@ def queues(venue: Venue) -> bool:
 
 def line(
     state: State, market: Market, book: Book, venue: Venue, size: int
-) -> tuple[Bool[Array, ""], Float[Array, " blocks"], Bool[Array, ""]]:
-    """Whether anybody is to be closed, when each block has its turn, and if so many blocks will do.
+) -> tuple[Float[Array, " blocks"], Bool[Array, ""]]:
+    """When each block of accounts has its turn to be closed, and whether so many blocks will do.
 
     Losers are first, then counterparties by score. The blocks do where those of them that score
     better than everybody else suffice: the marginal score lies inside.
@@ -63,9 +63,9 @@ def line(
     asked = ledger.share_side(gap, candidates.accounts > 0, book) > 0
     score = jnp.where(asked & (candidates.accounts != 0), ranked.accounts, -jnp.inf)
     turn = ledger.most(jnp.where(losers.accounts != 0, jnp.inf, score), book)
-    better = score > part.beyond(turn, size).astype(score.dtype)
+    better = score > part.beyond(turn, size)
     there = ledger.per_side(jnp.where(better, candidates.accounts, 0.0), book)
-    return jnp.any(inside), turn, jnp.all(there >= gap)
+    return turn, jnp.all(there >= gap)
 
 
 def _inside(state: State, accounts: Accounts, book: Book, venue: Venue) -> Bool[Array, " accounts"]:

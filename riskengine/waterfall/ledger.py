@@ -33,21 +33,22 @@ def _tree_tangent(primals, tangents):
 
 
 def least(
-    x: Float[Array, " accounts"], book: Book
+    x: Float[Array, " accounts"], but: Bool[Array, " accounts"], book: Book
 ) -> tuple[Float[Array, ""], Float[Array, " blocks"]]:
-    """The smallest entry, and the smallest in each block of a large book, in float64.
+    """The smallest entry but for some of the last accounts, and the smallest in each block of a large book.
 
-    Faster than XLA's own reduction of a batch.
+    In float64; faster than XLA's own reduction of a batch.
     """
     if book.layout.blocks == 1:
-        return _fold(x, jnp.minimum).astype(DOUBLE), jnp.zeros(0, DOUBLE)
+        return _fold(jnp.where(but, jnp.inf, x), jnp.minimum).astype(DOUBLE), jnp.zeros(0, DOUBLE)
     layout, traders = book.layout, x.shape[0] - book.layout.dense
     found, start = [], 0
     for _, count in layout.accounts[: len(layout.accounts) - bool(layout.dense)]:
         found.append(x[start : start + count].reshape(layout.blocks, -1).min(axis=1))
         start += count
     lowest = _halves(found, jnp.minimum).astype(DOUBLE)
-    return jnp.minimum(lowest.min(), x[traders:].min(initial=jnp.inf).astype(DOUBLE)), lowest
+    others = jnp.where(but[traders:], jnp.inf, x[traders:]).min(initial=jnp.inf)
+    return jnp.minimum(lowest.min(), others.astype(DOUBLE)), lowest
 
 
 def most(x: Float[Array, " positions"], book: Book) -> Float[Array, " blocks"]:
@@ -57,7 +58,7 @@ def most(x: Float[Array, " positions"], book: Book) -> Float[Array, " blocks"]:
         block = x[start : start + slots * count].reshape(slots, layout.blocks, -1)
         found.append(block.max(axis=(0, 2)))
         start += slots * count
-    return _halves(found, jnp.maximum).astype(DOUBLE)
+    return _halves(found, jnp.maximum)
 
 
 def _fold(x, pair):

@@ -10,6 +10,7 @@ path alone decides.
 import dataclasses
 import functools
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -61,24 +62,27 @@ class Part:
     holds: Callable
     packing: select.Packing
     layout: Layout  # of the whole book
+    looks: bool = False  # the state is the first of `args`: the work only looks at it
 
-    def take(self, x, args) -> tuple[list[Array], tuple, Int[Array, " chosen"]]:
+    def take(self, x, args) -> tuple[Any, tuple, Int[Array, " chosen"]]:
         """State and book of the first blocks, and which these are.
 
         The audit compares with what the holders in the part have together before the work.
         """
-        (state, moved), (*more, market, book, venue) = self.packing.unpack(x), args
-        chosen = first(self.turn(x, *args), self.blocks)
+        _, chosen = lax.top_k(self.turn(x, *args), self.blocks)  # of equals the first
+        before, packed, *more = (x, *args) if self.looks else (None, x, *args)
+        (state, moved), (*more, market, book, venue) = self.packing.unpack(packed), more
         state = self._some(state, chosen, OF_POSITIONS, OF_ACCOUNTS)
         book = self._book(book, chosen)
         cash, size = totals(state, book)
         began = dataclasses.replace(book.totals, cash=cash, size=size)
-        args = (*more, market, dataclasses.replace(book, totals=began), venue)
-        return self.packing.pack((state, moved)), args, chosen
+        rest = (*more, market, dataclasses.replace(book, totals=began), venue)
+        packed = self.packing.pack((state, moved))
+        return (before, (packed, *rest), chosen) if self.looks else (packed, rest, chosen)
 
     def put(self, leaf: int, every, own, row, chosen):
         """A leaf of all paths, by number, with what the work left of some; row None: of one alone."""
-        slots = self._leaves[leaf]
+        slots = None if self.looks else self._leaves[leaf]
         if slots is None or not own.size:
             return select.WHOLE.put(leaf, every, own, row, None)
         if row is None:
@@ -132,6 +136,7 @@ class Part:
             if blocked:
                 piece = piece.reshape(*x.shape[:-1], width, self.layout.blocks, -1)
                 piece = jnp.take(piece, chosen, axis=-2, unique_indices=True, mode="clip")
+                piece = lax.optimization_barrier(piece)  # merged with a reshape it is copied slowly
             found.append(piece.reshape(*x.shape[:-1], -1))
         return found[0] if len(found) == 1 else ledger.joined(found)
 
@@ -157,25 +162,9 @@ class Part:
         )
 
 
-def places(turn: Float[Array, " blocks"]) -> Int[Array, " blocks"]:
-    """Place of each block in the order of `turn`, from above; equal ones in their own order."""
-    block = jnp.arange(len(turn), dtype=jnp.int32)
-    ahead = (turn[None] > turn[:, None]) | (
-        (turn[None] == turn[:, None]) & (block[None] < block[:, None])
-    )
-    return jnp.sum(ahead.astype(jnp.int32), axis=1, dtype=jnp.int32)
-
-
-def first(turn: Float[Array, " blocks"], count: int) -> Int[Array, " chosen"]:
-    """The first blocks."""
-    block = jnp.arange(len(turn), dtype=jnp.int32)
-    here = places(turn)[None] == jnp.arange(count, dtype=jnp.int32)[:, None]
-    return jnp.sum(jnp.where(here, block[None], 0), axis=1, dtype=jnp.int32)
-
-
 def beyond(turn: Float[Array, " blocks"], count: int) -> Float[Array, ""]:
-    """The turn of the best block that is not among the first."""
-    return jnp.where(places(turn) >= count, turn, -jnp.inf).max()
+    """The turn of the first block that is not among so many."""
+    return lax.top_k(turn, count + 1)[0][count]
 
 
 def _write(every, pieces, row, begin):

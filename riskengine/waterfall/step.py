@@ -167,69 +167,69 @@ def _stage(name: str, packing: Packing, market: Market, book: Book, venue: Venue
 
     if book.layout.blocks > 1 and name in LOCAL and not market.order_book.takers:
         return part.guarded(condition(need), add, _weak(LOCAL[name], packing, book.layout))
-    if book.layout.blocks > 1 and name == "adl" and adl.queues(venue):
-        return _in_line(condition(need), add, packing, book.layout)
     if name not in EXACT:
         return select.guarded(condition(need), add)
-    return _exactly(condition(need), condition(EXACT[name]), add)
+    if book.layout.blocks > 1 and adl.queues(venue):
+        return _in_line(condition(need), condition(EXACT[name]), add, packing, book.layout)
+    look = _flagged(select.guarded, condition(need), condition(EXACT[name]))
+    run = select.guarded(lambda packed, flag, *args: flag, lambda x, flag, *args: add(x, *args))
+    return lambda packed, *args: run(packed, look(packed, *args), *args)
 
 
-def _weak(reach, packing: Packing, layout: Layout) -> list[Part]:
+def _flagged(guarded, cheap, costly):
+    """A costly condition, worked out only where a cheap one holds; the state stays in place."""
+    look = guarded(lambda flag, *args: cheap(*args), lambda flag, *args: costly(*args))
+    return lambda *args: look(jnp.asarray(False), *args)
+
+
+def _weak(reach, packing: Packing, layout: Layout, looks: bool = False) -> list[Part]:
     """Parts with all blocks of accounts that a stage may enter, the weakest first."""
 
-    def lowest(packed, market, book, venue):
-        return packing.unpack(packed)[0].lowest
+    def lowest(*known):
+        packed, *_ = known[looks:]
+        state, _ = packing.unpack(packed)
+        return state.lowest.astype(state.size.dtype)
 
     def holds(size):
-        def on_path(packed, market, book, venue):
-            weak = lowest(packed, market, book, venue) < reach(venue)
+        def on_path(*known):
+            weak = lowest(*known) < reach(known[-1])
             return jnp.sum(weak.astype(jnp.int32), dtype=jnp.int32) <= size
 
         return on_path
 
     return [
-        Part(size, lambda *x: -lowest(*x), holds(size), packing, layout)
+        Part(size, lambda *known: -lowest(*known), holds(size), packing, layout, looks)
         for size in (part.SMALL, part.WIDE)
     ]
 
 
-def _in_line(cheap, add, packing: Packing, layout: Layout):
-    """The stage `adl` on the blocks whose turn it is; who they are is worked out where it may be needed."""
+def _in_line(cheap, costly, add, packing: Packing, layout: Layout):
+    """The stage `adl` on the blocks whose turn it is; which, is worked out where anybody is closed."""
+    weak = _weak(lambda venue: venue.adl.below, packing, layout, looks=True)
+    wanted = _flagged(lambda *work: part.guarded(*work, weak[:1]), cheap, costly)
 
-    def look(line, packed, market, book, venue):
+    def look(line, packed, flag, market, book, venue):
         state, _ = packing.unpack(packed)
         return adl.line(state, market, book, venue, part.WIDE)
 
-    find = select.guarded(lambda line, *args: cheap(*args), look)
+    find = select.guarded(lambda line, packed, flag, *args: flag, look)
     blocks = Part(
         part.WIDE,
-        lambda packed, line, *args: line[1],
-        lambda packed, line, *args: line[2],
+        lambda packed, flag, line, *args: line[0],
+        lambda packed, flag, line, *args: line[1],
         packing,
         layout,
     )
     run = part.guarded(
-        lambda packed, line, *args: line[0],
-        lambda packed, line, *args: add(packed, *args),
+        lambda packed, flag, *args: flag,
+        lambda packed, flag, line, *args: add(packed, *args),
         [blocks],
     )
 
     def stage(packed, *args):
-        nobody = jnp.asarray(False), jnp.zeros(layout.blocks, ledger.DOUBLE), jnp.asarray(False)
-        return run(packed, find(nobody, packed, *args), *args)
-
-    return stage
-
-
-def _exactly(cheap, costly, add):
-    """A stage whose condition is worked out only where a cheap one holds; the state stays in place."""
-    look = select.guarded(lambda flag, *args: cheap(*args), lambda flag, *args: costly(*args))
-    run = select.guarded(
-        lambda packed, flag, *args: flag, lambda packed, flag, *args: add(packed, *args)
-    )
-
-    def stage(packed, *args):
-        return run(packed, look(jnp.asarray(False), packed, *args), *args)
+        flag, dtype = wanted(packed, *args), packing.unpack(packed)[0].size.dtype
+        unknown = jnp.zeros(layout.blocks, dtype), jnp.asarray(False)
+        return run(packed, flag, find(unknown, packed, flag, *args), *args)
 
     return stage
 
