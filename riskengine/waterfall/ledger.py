@@ -32,6 +32,18 @@ def _tree_tangent(primals, tangents):
     return tree(*primals), jnp.sum(tangents[0], axis=0)
 
 
+@jax.custom_jvp
+@jax.jit
+def tree_in_double(x: Shaped[Array, "n *rest"]) -> Shaped[Array, "*rest"]:
+    """`tree` of the entries in float64."""
+    return _fold(x, jnp.add, DOUBLE)
+
+
+@tree_in_double.defjvp
+def _tree_in_double_tangent(primals, tangents):
+    return tree_in_double(*primals), jnp.sum(tangents[0].astype(DOUBLE), axis=0)
+
+
 def least(
     x: Float[Array, " accounts"], but: Bool[Array, " accounts"], book: Book
 ) -> tuple[Float[Array, ""], Float[Array, " blocks"]]:
@@ -61,13 +73,14 @@ def most(x: Float[Array, " positions"], book: Book) -> Float[Array, " blocks"]:
     return _halves(found, jnp.maximum)
 
 
-def _fold(x, pair):
-    left_over = []
+def _fold(x, pair, dtype=None):
+    """All entries together, in pairs. Each piece is converted where it is read, not all beforehand."""
+    dtype, left_over = dtype or x.dtype, []
     while x.shape[0] > 8:
         block = x.shape[0] // 8
-        left_over += [x[i] for i in range(8 * block, x.shape[0])]
-        x = _halves([x[i * block : (i + 1) * block] for i in range(8)], pair)
-    return _halves([x[i] for i in range(x.shape[0])] + left_over, pair)
+        left_over += [x[i].astype(dtype) for i in range(8 * block, x.shape[0])]
+        x = _halves([x[i * block : (i + 1) * block].astype(dtype) for i in range(8)], pair)
+    return _halves([x[i].astype(dtype) for i in range(x.shape[0])] + left_over, pair)
 
 
 def _halves(parts: list, pair):
@@ -127,7 +140,7 @@ def market_sum(x: Shaped[Array, " market_slots"], book: Book) -> Float[Array, " 
     sums, start = [], 0
     for slots, members in book.layout.markets:
         block = x[start : start + slots * len(members)].reshape(slots, len(members))
-        sums.append(tree(block.astype(DOUBLE)))
+        sums.append(tree_in_double(block))
         start += slots * len(members)
     return _in_market_order(_settled(jnp.concatenate(sums)), book)
 
@@ -165,7 +178,7 @@ def per_side(x: Float[Array, " positions"], book: Book) -> Float[Array, "2 marke
 
 def total(x: Shaped[Array, "*shape"]) -> Float[Array, ""]:
     """Sum of everything, in float64."""
-    return tree(x.reshape(-1).astype(DOUBLE))
+    return tree_in_double(x.reshape(-1))
 
 
 def count(chosen: Bool[Array, " accounts"], book: Book) -> Float[Array, ""]:
