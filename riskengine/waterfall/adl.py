@@ -27,8 +27,13 @@ DUST = 1e-12  # of a gap or of an equity: rounding, not an amount
 
 def needed(state: State, market: Market, book: Book, venue: Venue) -> Bool[Array, ""]:
     """Whether an account may enter the stage or a pool is in breach."""
-    weak = state.weakest < venue.adl.below
+    weak = state.weakest < below(venue)
     return weak | jnp.any(losing.may_be_in_breach(state, market, book, venue))
+
+
+def below(venue: Venue):
+    """Health below which an account may enter the stage."""
+    return venue.adl.below
 
 
 def wanted(state: State, market: Market, book: Book, venue: Venue) -> Bool[Array, ""]:

@@ -36,12 +36,12 @@ def _tree_tangent(primals, tangents):
 @jax.jit
 def tree_in_double(x: Shaped[Array, "n *rest"]) -> Shaped[Array, "*rest"]:
     """`tree` of the entries in float64."""
-    return _fold(x, jnp.add, DOUBLE)
+    return _fold(x, jnp.add, _in_double)
 
 
 @tree_in_double.defjvp
 def _tree_in_double_tangent(primals, tangents):
-    return tree_in_double(*primals), jnp.sum(tangents[0].astype(DOUBLE), axis=0)
+    return tree_in_double(*primals), jnp.sum(_in_double(tangents[0]), axis=0)
 
 
 def least(
@@ -73,14 +73,19 @@ def most(x: Float[Array, " positions"], book: Book) -> Float[Array, " blocks"]:
     return _halves(found, jnp.maximum)
 
 
-def _fold(x, pair, dtype=None):
-    """All entries together, in pairs. Each piece is converted where it is read, not all beforehand."""
-    dtype, left_over = dtype or x.dtype, []
+def _fold(x, pair, read=lambda piece: piece):
+    """All entries together, in pairs; `read` is what becomes of each piece as it is read."""
+    left_over = []
     while x.shape[0] > 8:
         block = x.shape[0] // 8
-        left_over += [x[i].astype(dtype) for i in range(8 * block, x.shape[0])]
-        x = _halves([x[i * block : (i + 1) * block].astype(dtype) for i in range(8)], pair)
-    return _halves([x[i].astype(dtype) for i in range(x.shape[0])] + left_over, pair)
+        left_over += [read(x[i]) for i in range(8 * block, x.shape[0])]
+        x = _halves([read(x[i * block : (i + 1) * block]) for i in range(8)], pair)
+    return _halves([read(x[i]) for i in range(x.shape[0])] + left_over, pair)
+
+
+def _in_double(x):
+    """Where the sums of money and quantities go up in precision: not in a pass of its own."""
+    return x.astype(DOUBLE)
 
 
 def _halves(parts: list, pair):

@@ -26,20 +26,85 @@ OF_POSITIONS, OF_ACCOUNTS = ("size",), ("cash", "cooldown", "since", "entered", 
 TABLES = ("floor", "ratio", "deduction", "initial", "premium")  # of a book's margin, per position
 
 
-def guarded(need: Callable, run: Callable, parts: "Sequence[Part]") -> Callable:
-    """As `select.guarded`, on the first of these parts that holds everybody concerned, or on the whole."""
+Packed = list[Array]  # a state and what was moved, as `select.Packing` puts them
+Stage = Callable[..., Packed]  # of (packed, market, book, venue)
+
+
+def on_weak(need, run: Callable, reach: Callable, packing: select.Packing, layout: Layout) -> Stage:
+    """A stage that concerns accounts with a health below `reach(venue)` and makers alone."""
+    return _guarded(need, run, _of_weak(reach, packing, layout))
+
+
+def on_queue(
+    cheap, exact, run: Callable, reach: Callable, line: Callable, packing, layout: Layout
+) -> Stage:
+    """A stage that closes weak accounts against the first of a queue.
+
+    Whether it is needed at all is looked at where a cheap condition holds, among weak accounts; where
+    it is, `line(state, market, book, venue, blocks)` says when each block has its turn, and whether
+    so many hold all whose turn comes.
+    """
+    weak = _of_weak(reach, packing, layout, looks=True)
+    look = _guarded(lambda flag, *args: cheap(*args), lambda flag, *args: exact(*args), weak[:1])
+    find = select.guarded(
+        lambda found, packed, flag, *args: flag,
+        lambda found, packed, flag, *args: line(packing.unpack(packed)[0], *args, WIDE),
+    )
+    queue = Part(
+        WIDE,
+        lambda packed, flag, found, *args: found[0],
+        lambda packed, flag, found, *args: found[1],
+        packing,
+        layout,
+    )
+    close = _guarded(
+        lambda packed, flag, *args: flag,
+        lambda packed, flag, found, *args: run(packed, *args),
+        [queue],
+    )
+
+    def stage(packed, market, book, venue):
+        flag = look(jnp.asarray(False), packed, market, book, venue)
+        unknown = jnp.zeros(layout.blocks, book.size.dtype), jnp.asarray(False)
+        found = find(unknown, packed, flag, market, book, venue)
+        return close(packed, flag, found, market, book, venue)
+
+    return stage
+
+
+def _of_weak(reach, packing: select.Packing, layout: Layout, looks: bool = False) -> "list[Part]":
+    """Parts that hold all accounts with a health below the reach, the weakest first."""
+
+    def lowest(*known):
+        state, _ = packing.unpack(known[looks])
+        return state.lowest.astype(state.size.dtype)
+
+    def holds(size):
+        def on_path(*known):
+            weak = lowest(*known) < reach(known[-1])
+            return jnp.sum(weak.astype(jnp.int32), dtype=jnp.int32) <= size
+
+        return on_path
+
+    def turn(*known):
+        return -lowest(*known)
+
+    return [Part(size, turn, holds(size), packing, layout, looks) for size in (SMALL, WIDE)]
+
+
+def _guarded(need: Callable, run: Callable, parts: "Sequence[Part]") -> Callable:
+    """As `select.guarded`, on the first of the parts that holds everybody concerned, or on the whole."""
 
     def on(view: "Part | select.Whole", smaller: "Sequence[Part]") -> Callable:
         def needed(x, *args):
-            enough = need(x, *args)
+            here = view.holds(x, *args) if isinstance(view, Part) else True
             for part in smaller:
-                enough = enough & ~part.holds(x, *args)
-            return enough & view.holds(x, *args) if isinstance(view, Part) else enough
+                here = here & ~part.holds(x, *args)
+            return need(x, *args) & here
 
         return select.guarded(needed, run, view)
 
-    guards = [on(part, parts[:i]) for i, part in enumerate(parts)]
-    guards.append(on(select.WHOLE, parts))
+    guards = [on(view, parts[:i]) for i, view in enumerate([*parts, select.WHOLE])]
 
     def call(x, *args):
         for guard in guards:
@@ -75,6 +140,7 @@ class Part:
         state = self._some(state, chosen, OF_POSITIONS, OF_ACCOUNTS)
         book = self._book(book, chosen)
         cash, size = totals(state, book)
+        assert book.totals is not None, "the book is not attached to a venue"
         began = dataclasses.replace(book.totals, cash=cash, size=size)
         rest = (*more, market, dataclasses.replace(book, totals=began), venue)
         packed = self.packing.pack((state, moved))
@@ -93,7 +159,7 @@ class Part:
             begin = jnp.full((*jnp.shape(row), 1), start, jnp.int32)
             if blocked:
                 rows = start + count * jnp.arange(width, dtype=jnp.int32)
-                begin = rows[:, None] + length * chosen[..., None, :]
+                begin = rows.reshape(*[1] * jnp.ndim(row), -1, 1) + length * chosen[..., None, :]
                 begin = begin.reshape(*jnp.shape(row), -1)
             size = begin.shape[-1] * length
             pieces = own[..., read : read + size].reshape(*begin.shape, length)
@@ -127,7 +193,9 @@ class Part:
             changes |= {name: jax.tree.map(read, getattr(record, name)) for name in names}
         return dataclasses.replace(record, **changes)
 
-    def _read(self, x: Shaped[Array, "*rows whole"], chosen, slots: bool) -> Shaped[Array, "*rows part"]:
+    def _read(
+        self, x: Shaped[Array, "*rows whole"], chosen, slots: bool
+    ) -> Shaped[Array, "*rows part"]:
         if not x.size:
             return x
         found = []
@@ -145,19 +213,22 @@ class Part:
         book = self._some(book, chosen, ("size", "entry", "market"), ("cash", "role", "members"))
         margin = self._some(book.margin, chosen, TABLES)
         positions, markets = len(book.size), self.layout.number_of_markets
+        market = jnp.arange(markets, dtype=book.market.dtype)
         everywhere = jnp.arange(positions, dtype=book.by_market.dtype)
         accounts = tuple(
             (width, count * self.blocks // self.layout.blocks if blocked else count)
             for _, (width, count), blocked in self._classes(True)
         )
         layout = Layout(
-            accounts=accounts, markets=((positions, tuple(range(markets))),), dense=self.layout.dense
+            accounts=accounts,
+            markets=((positions, tuple(range(markets))),),
+            dense=self.layout.dense,
         )
         return dataclasses.replace(
             book,
             margin=margin,
             by_market=jnp.repeat(everywhere, markets),
-            occupied=(book.market[:, None] == jnp.arange(markets)).reshape(-1),
+            occupied=(book.market[:, None] == market[None]).reshape(-1),
             layout=layout,
         )
 

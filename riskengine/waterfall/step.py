@@ -3,7 +3,7 @@
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from riskengine.specs.book import Book, Layout
+from riskengine.specs.book import Book
 from riskengine.specs.scenario import OrderBook
 from riskengine.specs.venue import Venue
 from riskengine.waterfall import (
@@ -21,7 +21,6 @@ from riskengine.waterfall import (
     social,
     vault,
 )
-from riskengine.waterfall.part import Part
 from riskengine.waterfall.select import Packing
 from riskengine.waterfall.state import (
     AccountRecord,
@@ -64,7 +63,9 @@ def opening(book: Book, venue: Venue) -> State:
         since=none - 1.0 if venue.liquidation.remembers else none[:0],
         entered=jnp.full_like(book.cash, jnp.inf),
         weakest=jnp.asarray(jnp.inf, ledger.DOUBLE),
-        lowest=jnp.full(book.layout.blocks if book.layout.blocks > 1 else 0, jnp.inf, ledger.DOUBLE),
+        lowest=jnp.full(
+            book.layout.blocks if book.layout.blocks > 1 else 0, jnp.inf, ledger.DOUBLE
+        ),
         record=AccountRecord(
             liquidated=jnp.zeros(accounts, bool),
             deleveraged=jnp.zeros(accounts, bool),
@@ -166,70 +167,24 @@ def _stage(name: str, packing: Packing, market: Market, book: Book, venue: Venue
         return packing.pack((decided(state, before), moved))
 
     if book.layout.blocks > 1 and name in LOCAL and not market.order_book.takers:
-        return part.guarded(condition(need), add, _weak(LOCAL[name], packing, book.layout))
+        return part.on_weak(condition(need), add, LOCAL[name], packing, book.layout)
+    if book.layout.blocks > 1 and name == "adl" and adl.queues(venue):
+        exact = condition(EXACT[name])
+        return part.on_queue(condition(need), exact, add, adl.below, adl.line, packing, book.layout)
     if name not in EXACT:
         return select.guarded(condition(need), add)
-    if book.layout.blocks > 1 and adl.queues(venue):
-        return _in_line(condition(need), condition(EXACT[name]), add, packing, book.layout)
-    look = _flagged(select.guarded, condition(need), condition(EXACT[name]))
-    run = select.guarded(lambda packed, flag, *args: flag, lambda x, flag, *args: add(x, *args))
-    return lambda packed, *args: run(packed, look(packed, *args), *args)
+    return _exactly(condition(need), condition(EXACT[name]), add)
 
 
-def _flagged(guarded, cheap, costly):
-    """A costly condition, worked out only where a cheap one holds; the state stays in place."""
-    look = guarded(lambda flag, *args: cheap(*args), lambda flag, *args: costly(*args))
-    return lambda *args: look(jnp.asarray(False), *args)
-
-
-def _weak(reach, packing: Packing, layout: Layout, looks: bool = False) -> list[Part]:
-    """Parts with all blocks of accounts that a stage may enter, the weakest first."""
-
-    def lowest(*known):
-        packed, *_ = known[looks:]
-        state, _ = packing.unpack(packed)
-        return state.lowest.astype(state.size.dtype)
-
-    def holds(size):
-        def on_path(*known):
-            weak = lowest(*known) < reach(known[-1])
-            return jnp.sum(weak.astype(jnp.int32), dtype=jnp.int32) <= size
-
-        return on_path
-
-    return [
-        Part(size, lambda *known: -lowest(*known), holds(size), packing, layout, looks)
-        for size in (part.SMALL, part.WIDE)
-    ]
-
-
-def _in_line(cheap, costly, add, packing: Packing, layout: Layout):
-    """The stage `adl` on the blocks whose turn it is; which, is worked out where anybody is closed."""
-    weak = _weak(lambda venue: venue.adl.below, packing, layout, looks=True)
-    wanted = _flagged(lambda *work: part.guarded(*work, weak[:1]), cheap, costly)
-
-    def look(line, packed, flag, market, book, venue):
-        state, _ = packing.unpack(packed)
-        return adl.line(state, market, book, venue, part.WIDE)
-
-    find = select.guarded(lambda line, packed, flag, *args: flag, look)
-    blocks = Part(
-        part.WIDE,
-        lambda packed, flag, line, *args: line[0],
-        lambda packed, flag, line, *args: line[1],
-        packing,
-        layout,
-    )
-    run = part.guarded(
-        lambda packed, flag, *args: flag,
-        lambda packed, flag, line, *args: add(packed, *args),
-        [blocks],
+def _exactly(cheap, costly, add):
+    """A stage whose condition is worked out only where a cheap one holds; the state stays in place."""
+    look = select.guarded(lambda flag, *args: cheap(*args), lambda flag, *args: costly(*args))
+    run = select.guarded(
+        lambda packed, flag, *args: flag, lambda packed, flag, *args: add(packed, *args)
     )
 
     def stage(packed, *args):
-        flag, dtype = wanted(packed, *args), packing.unpack(packed)[0].size.dtype
-        unknown = jnp.zeros(layout.blocks, dtype), jnp.asarray(False)
-        return run(packed, flag, find(unknown, packed, flag, *args), *args)
+        return run(packed, look(jnp.asarray(False), packed, *args), *args)
 
     return stage
 
