@@ -75,7 +75,7 @@ def specs(parameters, book, returns, precision: str = "float64") -> tuple:
     """Books, venue, scenario and time grid, as `simulate` takes them."""
     config = settings(parameters)
     held = holdings(book)
-    packed, _, _ = books.pack([held], 1, dtype=precision)
+    packed, _, _ = books.pack([held], 1, dtype=precision, together=True)
     interest = books.open_interest(held, 1)  # 1 but for the peers' rounding
     log_index = np.cumsum(returns.astype(float), axis=1)[:, :, None]
     scenario = Scenario(

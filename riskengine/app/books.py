@@ -36,11 +36,14 @@ def opening(config: Config, key: jax.Array) -> OpenBook:
 
 def packed(opened: OpenBook, config: Config) -> tuple[Book, list[np.ndarray]]:
     """All books in shapes that they share, stacked; and whose account every slot is."""
+    adl = config.venue.adl
+    in_order = adl.allocation == "sequence" or adl.ranking == "line"  # of accounts
     book, rows, _ = pack(
         opened.holdings,
         len(opened.markets),
         rest_in_adl=config.book.rest_in_adl,
         dtype=config.simulation.precision,
+        together=not in_order,
     )
     return book, list(rows)
 

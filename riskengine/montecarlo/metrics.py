@@ -12,7 +12,7 @@ from riskengine.montecarlo.trace import Trace
 from riskengine.specs.book import Book
 from riskengine.specs.venue import Venue, owners, pool_capital
 from riskengine.types import pytree
-from riskengine.waterfall import ledger, pools
+from riskengine.waterfall import ledger, pools, step
 from riskengine.waterfall.state import Flows, Market, State, combined
 
 LATER = {"5min": 300.0, "60min": 3600.0}  # s after an ADL at which its loss is looked at again
@@ -132,7 +132,8 @@ def finish(
     shortfall = jnp.maximum(state.debt - (pool_capital(venue) + left), 0.0)
     owed = -state.unfunded_cash - size_value + ledger.tree(shortfall)
     finite = jnp.isfinite(ledger.total(state.cash)) & jnp.isfinite(ledger.total(state.size))
-    leak = ~(moved.cash_residual <= bar), ~(moved.size_residual <= bar)
+    cash, size = _leak(moved, state, book)
+    leak = ~(cash <= bar), ~(size <= bar)
     move = index_move(trace.index, book.totals.open_interest)
     flags = jnp.where(finite, 0, NOT_FINITE)
     flags = flags | jnp.where(jnp.all(trace.mark > 0), 0, PRICE_NOT_POSITIVE)
@@ -184,11 +185,20 @@ def finish(
         index_rise=jnp.maximum(jnp.max(move), 0.0),
         leftover=-ledger.tree(exit_gain),
         leftover_notional=ledger.total(jnp.abs(state.pool_size) * market.mark[None]),
-        ledger_cash=moved.cash_residual,
-        ledger_size=moved.size_residual,
+        ledger_cash=cash,
+        ledger_size=size,
         flags=flags,
         log_weight=jnp.zeros((), ledger.DOUBLE),
     )
+
+
+def _leak(moved: Flows, state: State, book: Book) -> tuple[Float[Array, ""], Float[Array, ""]]:
+    """What the ledger lost at most. Of a large book stages audit the part they saw: here is the rest."""
+    cash, size = moved.cash_residual, moved.size_residual
+    if book.layout.blocks == 1:
+        return cash, size
+    every = step.audit(state, book)
+    return jnp.maximum(cash, every[0]), jnp.maximum(size, every[1])
 
 
 def required(need: Float[Array, "*steps pools"], venue: Venue) -> Float[Array, "*steps"]:

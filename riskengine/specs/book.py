@@ -13,6 +13,8 @@ from riskengine.types import pytree, static
 
 TRADER, MAKER, REST = 0, 1, 2
 FEW = 4  # markets
+LARGE = 2**14  # positions: from here on a stage may work on a part of the book (waterfall.part)
+FALLS, PROFITS = 64, 4  # a large book lies in blocks: by when accounts fall, then by their profit
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,6 +29,7 @@ class Layout:
     accounts: tuple[tuple[int, int], ...]  # (slots, number of accounts), in the order of accounts
     markets: tuple[tuple[int, tuple[int, ...]], ...]  # (slots, markets)
     dense: int  # the last accounts (makers, rest) have one slot per market, in market order
+    blocks: int = 1  # of accounts that fall together: an equal piece of every class but the dense
 
     @property
     def number_of_accounts(self) -> int:
@@ -103,14 +106,21 @@ def open_interest(holdings: Holdings, markets: int) -> np.ndarray:
 
 
 def pack(
-    books: Sequence[Holdings], markets: int, rest_in_adl: bool = False, dtype: str = "float64"
+    books: Sequence[Holdings],
+    markets: int,
+    rest_in_adl: bool = False,
+    dtype: str = "float64",
+    together: bool = False,
 ) -> tuple[Book, list[np.ndarray], list[np.ndarray]]:
     """Lay books out in shapes that they share, so that one compiled program serves them all.
 
     Returns the books stacked along a leading axis and, per book, the row in its `Holdings` of
-    every account and of every position (−1 where a slot is empty).
+    every account and of every position (−1 where a slot is empty). With `together` large books are
+    laid out in blocks of accounts that fall together: faster, where no rule reads their order.
     """
     layout = _layout(books, markets)
+    if together and layout.number_of_positions >= LARGE and markets <= FEW:
+        layout = _layout(books, markets, FALLS * PROFITS)
     packed = [_place(holdings, layout, rest_in_adl, dtype) for holdings in _alike(books)]
     each = [Book(layout=layout, **fields) for fields, _, _ in packed]
     return (
@@ -149,8 +159,8 @@ def _is_dense(holdings: Holdings) -> np.ndarray:
     return holdings.role != TRADER
 
 
-def _layout(books: Sequence[Holdings], markets: int) -> Layout:
-    """The smallest shapes that hold every book."""
+def _layout(books: Sequence[Holdings], markets: int, blocks: int = 1) -> Layout:
+    """The smallest shapes that hold every book, in so many blocks."""
     need: dict[int, int] = {}
     dense = max(int(_is_dense(b).sum()) for b in books)
     wide = int(_power_of_two(markets))
@@ -164,7 +174,8 @@ def _layout(books: Sequence[Holdings], markets: int) -> Layout:
         in_market = np.maximum(
             in_market, np.bincount(holdings.market[traders], minlength=markets) + dense
         )
-    accounts = tuple(sorted(need.items())) + (((wide, dense),) if dense else ())
+    accounts = tuple((slots, -(-n // blocks) * blocks) for slots, n in sorted(need.items()))
+    accounts += ((wide, dense),) if dense else ()
     width = _eighths(in_market)
     if markets <= FEW:  # one class: a little more memory, far fewer operations
         width[:] = width.max()
@@ -173,7 +184,7 @@ def _layout(books: Sequence[Holdings], markets: int) -> Layout:
     classes = tuple(
         (int(w), tuple(int(m) for m in np.flatnonzero(width == w))) for w in np.unique(width)
     )
-    return Layout(accounts=accounts, markets=classes, dense=dense)
+    return Layout(accounts=accounts, markets=classes, dense=dense, blocks=blocks)
 
 
 def _place(
@@ -202,6 +213,8 @@ def _place(
     blocks += [(w, n, True) for w, n in layout.accounts[len(blocks) :]]
     for width, number, is_dense in blocks:
         rows = np.flatnonzero(dense if is_dense else ~dense & (slots_needed == width))
+        if layout.blocks > 1 and not is_dense:
+            rows = _side_by_side(holdings, rows, number // FALLS)
         here = account_offset + np.arange(len(rows))
         cash[here], role[here], account_row[here] = holdings.cash[rows], holdings.role[rows], rows
         if holdings.members is not None:
@@ -233,6 +246,19 @@ def _place(
         members=None if holdings.members is None else jnp.asarray(members, dtype),
     )
     return fields, account_row, position_row
+
+
+def _side_by_side(holdings: Holdings, rows: np.ndarray, group: int) -> np.ndarray:
+    """Accounts in groups of so many that fall together, and within a group by profit.
+
+    An account falls at the common move of all marks at which its equity is gone.
+    """
+    count, all_, side = len(holdings.cash), gross(holdings), net(holdings)
+    fall = np.where(side != 0, -holdings.cash / np.where(side != 0, side, 1.0), np.inf)
+    profit = np.bincount(holdings.account, holdings.size * (1.0 - holdings.entry), count)
+    rows = rows[np.argsort(fall[rows], kind="stable")]
+    share = profit[rows] / np.where(all_[rows] > 0, all_[rows], 1.0)
+    return rows[np.lexsort([share, np.arange(len(rows)) // group])]
 
 
 def _by_market(market: np.ndarray, used: np.ndarray, layout: Layout) -> np.ndarray:

@@ -3,7 +3,7 @@
 import dataclasses
 
 import jax.numpy as jnp
-from jaxtyping import Array, Bool
+from jaxtyping import Array, Bool, Float
 
 from riskengine.specs.book import Book
 from riskengine.specs.venue import Venue
@@ -15,6 +15,7 @@ from riskengine.waterfall import (
     liquidation,
     losing,
     margin,
+    part,
     pools,
 )
 from riskengine.waterfall.allocation import Closing, Side
@@ -26,8 +27,13 @@ DUST = 1e-12  # of a gap or of an equity: rounding, not an amount
 
 def needed(state: State, market: Market, book: Book, venue: Venue) -> Bool[Array, ""]:
     """Whether an account may enter the stage or a pool is in breach."""
-    weak = state.weakest < venue.adl.below
+    weak = state.weakest < below(venue)
     return weak | jnp.any(losing.may_be_in_breach(state, market, book, venue))
+
+
+def below(venue: Venue):
+    """Health below which an account may enter the stage."""
+    return venue.adl.below
 
 
 def wanted(state: State, market: Market, book: Book, venue: Venue) -> Bool[Array, ""]:
@@ -35,6 +41,36 @@ def wanted(state: State, market: Market, book: Book, venue: Venue) -> Bool[Array
     accounts = margin.assess(state, market, book, venue)
     inside = _inside(state, accounts, book, venue)
     return jnp.any(inside) | jnp.any(losing.may_be_in_breach(state, market, book, venue))
+
+
+def queues(venue: Venue) -> bool:
+    """Whether the stage closes accounts alone, the first of a queue: then it may work on a part."""
+    rules = venue.adl
+    alone = not (losing.read_capital(venue) or rules.pools_in_queue)
+    return alone and rules.policy == "queue" and rules.allocation == "average"
+
+
+def line(
+    state: State, market: Market, book: Book, venue: Venue, size: int
+) -> tuple[Float[Array, " blocks"], Bool[Array, ""]]:
+    """When each block of accounts has its turn to be closed, and whether so many blocks will do.
+
+    Losers are first, then counterparties by score. The blocks do where those of them that score
+    better than everybody else suffice: the marginal score lies inside.
+    """
+    accounts = margin.assess(state, market, book, venue)
+    inside = _inside(state, accounts, book, venue)
+    losers, at = losing.positions(state, market, accounts, inside, book, venue)
+    candidates, ranked = counterparties.candidates(
+        state, market, accounts, inside, losers, at, book, venue
+    )
+    gap = allocation.per_side(losers, book)[::-1]  # their longs close losers' shorts
+    asked = ledger.share_side(gap, candidates.accounts > 0, book) > 0
+    score = jnp.where(asked & (candidates.accounts != 0), ranked.accounts, -jnp.inf)
+    turn = ledger.most(jnp.where(losers.accounts != 0, jnp.inf, score), book)
+    better = score > part.beyond(turn, size)
+    there = ledger.per_side(jnp.where(better, candidates.accounts, 0.0), book)
+    return turn, jnp.all(there >= gap)
 
 
 def _inside(state: State, accounts: Accounts, book: Book, venue: Venue) -> Bool[Array, " accounts"]:

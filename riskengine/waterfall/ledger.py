@@ -32,18 +32,60 @@ def _tree_tangent(primals, tangents):
     return tree(*primals), jnp.sum(tangents[0], axis=0)
 
 
-def least(x: Shaped[Array, " n"]) -> Float[Array, ""]:
-    """The smallest entry, in float64; faster than XLA's own reduction of a batch."""
-    return _fold(x, jnp.minimum).astype(DOUBLE)
+@jax.custom_jvp
+@jax.jit
+def tree_in_double(x: Shaped[Array, "n *rest"]) -> Shaped[Array, "*rest"]:
+    """`tree` of the entries in float64."""
+    return _fold(x, jnp.add, _in_double)
 
 
-def _fold(x, pair):
+@tree_in_double.defjvp
+def _tree_in_double_tangent(primals, tangents):
+    return tree_in_double(*primals), jnp.sum(_in_double(tangents[0]), axis=0)
+
+
+def least(
+    x: Float[Array, " accounts"], but: Bool[Array, " accounts"], book: Book
+) -> tuple[Float[Array, ""], Float[Array, " blocks"]]:
+    """The smallest entry but for some of the last accounts, and the smallest in each block of a large book.
+
+    In float64; faster than XLA's own reduction of a batch.
+    """
+    if book.layout.blocks == 1:
+        return _fold(jnp.where(but, jnp.inf, x), jnp.minimum).astype(DOUBLE), jnp.zeros(0, DOUBLE)
+    layout, traders = book.layout, x.shape[0] - book.layout.dense
+    found, start = [], 0
+    for _, count in layout.accounts[: len(layout.accounts) - bool(layout.dense)]:
+        found.append(x[start : start + count].reshape(layout.blocks, -1).min(axis=1))
+        start += count
+    lowest = _halves(found, jnp.minimum).astype(DOUBLE)
+    others = jnp.where(but[traders:], jnp.inf, x[traders:]).min(initial=jnp.inf)
+    return jnp.minimum(lowest.min(), others.astype(DOUBLE)), lowest
+
+
+def most(x: Float[Array, " positions"], book: Book) -> Float[Array, " blocks"]:
+    """The largest entry in each block of a large book."""
+    layout, found, start = book.layout, [], 0
+    for slots, count in layout.accounts[: len(layout.accounts) - bool(layout.dense)]:
+        block = x[start : start + slots * count].reshape(slots, layout.blocks, -1)
+        found.append(block.max(axis=(0, 2)))
+        start += slots * count
+    return _halves(found, jnp.maximum)
+
+
+def _fold(x, pair, read=lambda piece: piece):
+    """All entries together, in pairs; `read` is what becomes of each piece as it is read."""
     left_over = []
     while x.shape[0] > 8:
         block = x.shape[0] // 8
-        left_over += [x[i] for i in range(8 * block, x.shape[0])]
-        x = _halves([x[i * block : (i + 1) * block] for i in range(8)], pair)
-    return _halves([x[i] for i in range(x.shape[0])] + left_over, pair)
+        left_over += [read(x[i]) for i in range(8 * block, x.shape[0])]
+        x = _halves([read(x[i * block : (i + 1) * block]) for i in range(8)], pair)
+    return _halves([read(x[i]) for i in range(x.shape[0])] + left_over, pair)
+
+
+def _in_double(x):
+    """Where the sums of money and quantities go up in precision: not in a pass of its own."""
+    return x.astype(DOUBLE)
 
 
 def _halves(parts: list, pair):
@@ -103,7 +145,7 @@ def market_sum(x: Shaped[Array, " market_slots"], book: Book) -> Float[Array, " 
     sums, start = [], 0
     for slots, members in book.layout.markets:
         block = x[start : start + slots * len(members)].reshape(slots, len(members))
-        sums.append(tree(block.astype(DOUBLE)))
+        sums.append(tree_in_double(block))
         start += slots * len(members)
     return _in_market_order(_settled(jnp.concatenate(sums)), book)
 
@@ -141,7 +183,7 @@ def per_side(x: Float[Array, " positions"], book: Book) -> Float[Array, "2 marke
 
 def total(x: Shaped[Array, "*shape"]) -> Float[Array, ""]:
     """Sum of everything, in float64."""
-    return tree(x.reshape(-1).astype(DOUBLE))
+    return tree_in_double(x.reshape(-1))
 
 
 def count(chosen: Bool[Array, " accounts"], book: Book) -> Float[Array, ""]:
@@ -181,6 +223,11 @@ def add_dense(
     padding = slots - book.layout.number_of_markets
     block = jnp.pad(change.T.astype(x.dtype), ((0, padding), (0, 0)))
     return _settled(jnp.concatenate([x[:start], x[start:] + block.reshape(-1)]))
+
+
+def joined(pieces: list[Shaped[Array, "*rows _"]]) -> Shaped[Array, "*rows whole"]:
+    """Pieces one after the other."""
+    return _settled(jnp.concatenate([_settled(piece) for piece in pieces], axis=-1))
 
 
 def _settled(x):

@@ -19,7 +19,12 @@ ROUNDING = {"float64": 1e-10, "float32": 1e-4}  # of maintenance margin: cash th
 
 def needed(state: State, market: Market, book: Book, venue: Venue) -> Bool[Array, ""]:
     """Whether any account may enter the stage."""
-    return state.weakest < highest(venue.liquidation.below, venue)
+    return state.weakest < reach(venue)
+
+
+def reach(venue: Venue):
+    """Health below which an account may enter the stage."""
+    return highest(venue.liquidation.below, venue)
 
 
 def highest(below, venue: Venue):

@@ -146,8 +146,10 @@ def watch(state: State, market: Market, book: Book, venue: Venue) -> State:
     entered = assess(state, market, book, venue).health
     dt = market.dt.astype(state.cooldown.dtype)
     cooldown = jnp.maximum(state.cooldown - dt, 0.0)
-    weakest = ledger.least(jnp.where(book.role == REST, jnp.inf, entered))
-    state = dataclasses.replace(state, entered=entered, weakest=weakest, cooldown=cooldown)
+    weakest, lowest = ledger.least(entered, book.role == REST, book)
+    state = dataclasses.replace(
+        state, entered=entered, weakest=weakest, lowest=lowest, cooldown=cooldown
+    )
     if not venue.liquidation.remembers:
         return state
     below, until = (

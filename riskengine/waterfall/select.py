@@ -64,11 +64,30 @@ class Packing:
         return jax.tree.unflatten(self.structure, leaves)
 
 
-def guarded(need: Callable, run: Callable) -> Callable:
+class Whole:
+    """What a guard's work sees of a path, and where it writes: everything (or a `part.Part`)."""
+
+    def take(self, x, args):
+        """What the work gets, and from where."""
+        return x, args, None
+
+    def put(self, leaf: int, every, own, row, where):
+        """A leaf of all paths, by number, with what the work left of some; row None: of one alone."""
+        if row is None:
+            return own
+        if jnp.ndim(row) == 0:
+            return every.at[row].set(own)
+        return every.at[row].set(own, mode="drop", unique_indices=True)
+
+
+WHOLE = Whole()
+
+
+def guarded(need: Callable, run: Callable, view: Any = WHOLE) -> Callable:
     """`run(x, *args)` on the paths where `need(x, *args)`; `x` unchanged on the others.
 
-    `run` must leave `x` as it is, to the bit, wherever `need` is false. Derivatives pass through as
-    guards, too (`slopes`).
+    `run` must leave `x` as it is, to the bit, wherever `need` is false. It works through a `view`: on
+    all of a path, or on a part of it. Derivatives pass through as guards, too (`slopes`).
     """
     run = jax.jit(run)  # traced once, though it stands in more than one place below
 
@@ -77,14 +96,27 @@ def guarded(need: Callable, run: Callable) -> Callable:
         (x, args), _ = lax.optimization_barrier(((x, args), turn))
         return run(x, *args)
 
+    def split_of(x, args):
+        return _Split.of(run, *jax.eval_shape(lambda x, args: view.take(x, args)[:2], x, args))
+
+    def whole(x, *args):
+        """The work on one path."""
+        split = split_of(x, args)
+        mine, given, where = view.take(x, args)
+        moving, still = split.apart(x)
+        out, _ = split.apart(run(mine, *given))
+        return split.whole(split.put(view, moving, out, None, where), still)
+
     @custom_vmap
     def call(x, *args):
-        split = _Split.of(run, x, args)
+        split = split_of(x, args)
         moving, still = split.apart(x)
 
         def once(carry):
             turn, moving = carry
-            return turn + 1, split.apart(work(split.whole(moving, still), args, turn))[0]
+            mine, given, where = view.take(split.whole(moving, still), args)
+            out, _ = split.apart(work(mine, given, turn))
+            return turn + 1, split.put(view, moving, out, None, where)
 
         turns = need(x, *args).astype(jnp.int32)
         _, moving = lax.while_loop(lambda c: c[0] < turns, once, (jnp.int32(0), moving))
@@ -105,7 +137,7 @@ def guarded(need: Callable, run: Callable) -> Callable:
                 lambda v, a: v if a is None else v[read], tree, axes, is_leaf=lambda v: v is None
             )
 
-        split = _Split.of(run, jax.tree.map(lambda v: v[0], x), rows(args, 0))
+        split = split_of(jax.tree.map(lambda v: v[0], x), rows(args, 0))
         moving, still = split.apart(x)
 
         def some(carry):
@@ -115,22 +147,25 @@ def guarded(need: Callable, run: Callable) -> Callable:
             row = jnp.searchsorted(count, wanted, method="compare_all")  # no loop inside the loop
             whole = split.whole(moving, still)
             if width == 1:
-                mine = jax.tree.map(lambda v: v[row[0]], whole)
-                out, _ = split.apart(work(mine, rows(args, row[0]), turn))
-                return turn + 1, [v.at[row[0]].set(y) for v, y in zip(moving, out, strict=True)]
+                row = row[0]
+                mine = jax.tree.map(lambda v: v[row], whole)
+                mine, given, where = view.take(mine, rows(args, row))
+                out, _ = split.apart(work(mine, given, turn))
+                return turn + 1, split.put(view, moving, out, row, where)
             read = jnp.minimum(row, axis_size - 1)
-            out = jax.vmap(work, in_axes=(0, axes, None), axis_size=width)(
-                jax.tree.map(lambda v: v[read], whole), rows(args, read), turn
-            )
-            return turn + width, [
-                v.at[row].set(y, mode="drop", unique_indices=True)
-                for v, y in zip(moving, split.apart(out)[0], strict=True)
-            ]
+
+            def one(mine, given):
+                mine, given, where = view.take(mine, given)
+                return work(mine, given, turn), where
+
+            mine = jax.tree.map(lambda v: v[read], whole)
+            out, where = jax.vmap(one, in_axes=(0, axes), axis_size=width)(mine, rows(args, read))
+            return turn + width, split.put(view, moving, split.apart(out)[0], row, where)
 
         _, moving = lax.while_loop(lambda c: c[0] < count[-1], some, (jnp.int32(0), moving))
         return split.whole(moving, still), jax.tree.map(lambda _: True, x)
 
-    return slopes.through(guarded, need, run, call)
+    return slopes.through(guarded, need, whole, call)
 
 
 def _running_count(flags: Bool[Array, " paths"]) -> Int[Array, " paths"]:
@@ -169,6 +204,11 @@ class _Split:
         leaves = jax.tree.leaves(x)
         moving = [v for v, c in zip(leaves, self.changed, strict=True) if c]
         return moving, [v for v, c in zip(leaves, self.changed, strict=True) if not c]
+
+    def put(self, view, moving: list[Array], out: list[Array], row, where) -> list[Array]:
+        """What moves, with what the work left of it."""
+        leaf = [i for i, changed in enumerate(self.changed) if changed]
+        return [view.put(*each, row, where) for each in zip(leaf, moving, out, strict=True)]
 
     def whole(self, moving: list[Array], still: list[Array]):
         first, second = iter(moving), iter(still)

@@ -3,6 +3,7 @@
 import dataclasses
 import math
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
@@ -37,6 +38,7 @@ class State:
     since: Float[Array, " remembered"]  # s since a liquidation began; −1: none; empty if not needed
     entered: Float[Array, " accounts"]  # health at the marks of this step, before any stage
     weakest: Float[Array, ""]  # lowest of them, `rest` aside
+    lowest: Float[Array, " blocks"]  # of them, in each block of traders; empty if not needed
     record: AccountRecord
 
     pool_size: Float[Array, "pools markets"]
@@ -80,16 +82,42 @@ class Market:
     order_book: OrderBook
 
 
-DECIDING = ("entered", "weakest", "cooldown", "since", "pool_on", "record")
+DECIDING = ("entered", "weakest", "lowest", "cooldown", "since", "pool_on", "record")
 
 
-def decided(state: State) -> State:
+def decided(state: State, before: State) -> State:
     """The state with what only decides or is only reported cut out of its derivatives.
 
     Healths and clocks are compared, and a comparison has no slope; records are read by nobody.
+    What is the same array as `before` is left alone: guards do not write back what nobody changed.
     """
-    cut = {name: lax.stop_gradient(getattr(state, name)) for name in DECIDING}
-    return dataclasses.replace(state, **cut)
+
+    def cut(now, then):
+        return now if now is then else lax.stop_gradient(now)
+
+    changes = {
+        name: jax.tree.map(cut, getattr(state, name), getattr(before, name)) for name in DECIDING
+    }
+    return dataclasses.replace(state, **changes)
+
+
+def totals(state: State, book: Book) -> tuple[Float[Array, ""], Float[Array, " markets"]]:
+    """Cash and size of all holders together: constants of every stage."""
+    cash = (
+        ledger.total(state.cash)
+        + ledger.tree(state.pool_cash)
+        - ledger.tree(state.debt)
+        + state.street_cash
+        + state.fees
+        + state.unfunded_cash
+    )
+    size = (
+        ledger.per_market(state.size, book)
+        + ledger.tree(state.pool_size)
+        + state.street_size
+        + state.unfunded_size
+    )
+    return cash, size
 
 
 def _of(merge: str, seen: bool = False):

@@ -13,6 +13,7 @@ from riskengine.waterfall import (
     liquidation,
     losing,
     margin,
+    part,
     pools,
     price,
     profit_cap,
@@ -29,6 +30,7 @@ from riskengine.waterfall.state import (
     decided,
     flows,
     merge,
+    totals,
     vector,
 )
 
@@ -41,6 +43,7 @@ STAGES = {
     "profit_cap": (profit_cap.needed, profit_cap.cut),
     "social": (social.needed, social.socialize),
 }
+LOCAL = {"book": liquidation.reach, "takeover": vault.reach}  # they touch weak accounts and makers
 NEEDS = {"adl": losing.rules_need, "profit_cap": profit_cap.need}  # of rules tested in every step
 EXACT = {"adl": adl.wanted}  # costly conditions, tested only where the stage's cheap one holds
 
@@ -60,6 +63,9 @@ def opening(book: Book, venue: Venue) -> State:
         since=none - 1.0 if venue.liquidation.remembers else none[:0],
         entered=jnp.full_like(book.cash, jnp.inf),
         weakest=jnp.asarray(jnp.inf, ledger.DOUBLE),
+        lowest=jnp.full(
+            book.layout.blocks if book.layout.blocks > 1 else 0, jnp.inf, ledger.DOUBLE
+        ),
         record=AccountRecord(
             liquidated=jnp.zeros(accounts, bool),
             deleveraged=jnp.zeros(accounts, bool),
@@ -97,8 +103,9 @@ def step(
     state: State, quote: Quote, order_book: OrderBook, book: Book, venue: Venue
 ) -> tuple[State, Market, Float[Array, " flows"]]:
     """Move prices, note who is below margin, and let the waterfall run where anybody is."""
+    before = state
     state, market = price.advance(state, quote, order_book, venue)
-    state = decided(margin.watch(state, market, book, venue))
+    state = decided(margin.watch(state, market, book, venue), before)
     state, moved = waterfall(state, market, book, venue)
     return state, market, moved
 
@@ -118,7 +125,7 @@ def waterfall(
     for name in venue.stages:
         if name == "profit_cap" or (name == "adl" and losing.read_capital(venue)):
             packed = _rules_note(NEEDS[name], packed, packing, market, book, venue)
-        packed = _stage(name, packing)(packed, market, book, venue)
+        packed = _stage(name, packing, market, book, venue)(packed, market, book, venue)
     return packing.unpack(packed)
 
 
@@ -138,7 +145,7 @@ def _rules_note(needs, packed, packing: Packing, market: Market, book: Book, ven
     )
 
 
-def _stage(name: str, packing: Packing):
+def _stage(name: str, packing: Packing, market: Market, book: Book, venue: Venue):
     """A stage that adds what it moved, the pools' needs after it, and what the ledger lost."""
     need, run = STAGES[name]
 
@@ -150,15 +157,20 @@ def _stage(name: str, packing: Packing):
         return on_path
 
     def add(packed, market, book, venue):
-        state, moved = packing.unpack(packed)
-        state, more = run(state, market, book, venue)
+        before, moved = packing.unpack(packed)
+        state, more = run(before, market, book, venue)
         state, noted = pools.note(state, market, venue)
         cash, size = audit(state, book)
         lost = flows(book, venue, cash_residual=cash, size_residual=size, **noted)
         for flow in (more, lost):
             moved = merge(moved, vector(flow), book, venue)
-        return packing.pack((decided(state), moved))
+        return packing.pack((decided(state, before), moved))
 
+    if book.layout.blocks > 1 and name in LOCAL and not market.order_book.takers:
+        return part.on_weak(condition(need), add, LOCAL[name], packing, book.layout)
+    if book.layout.blocks > 1 and name == "adl" and adl.queues(venue):
+        exact = condition(EXACT[name])
+        return part.on_queue(condition(need), exact, add, adl.below, adl.line, packing, book.layout)
     if name not in EXACT:
         return select.guarded(condition(need), add)
     return _exactly(condition(need), condition(EXACT[name]), add)
@@ -186,22 +198,3 @@ def audit(state: State, book: Book) -> tuple[Float[Array, ""], Float[Array, ""]]
     traded = began.open_interest > 0
     moved = jnp.abs(size - began.size) / jnp.where(traded, began.open_interest, 1.0)
     return leak, jnp.max(moved)
-
-
-def totals(state: State, book: Book) -> tuple[Float[Array, ""], Float[Array, " markets"]]:
-    """Cash and size of all holders together: constants of every stage."""
-    cash = (
-        ledger.total(state.cash)
-        + ledger.tree(state.pool_cash)
-        - ledger.tree(state.debt)
-        + state.street_cash
-        + state.fees
-        + state.unfunded_cash
-    )
-    size = (
-        ledger.per_market(state.size, book)
-        + ledger.tree(state.pool_size)
-        + state.street_size
-        + state.unfunded_size
-    )
-    return cash, size

@@ -14,9 +14,14 @@ from riskengine.waterfall.state import Flows, Market, State, flows
 
 def takeover_needed(state: State, market: Market, book: Book, venue: Venue) -> Bool[Array, ""]:
     """Whether any account may enter the stage."""
+    return state.weakest < reach(venue)
+
+
+def reach(venue: Venue):
+    """Health below which an account may enter the stage."""
     below = venue.takeover.below
     below = jnp.maximum(below, 1.0) if venue.takeover.has_gap else below
-    return state.weakest < liquidation.highest(below, venue)
+    return liquidation.highest(below, venue)
 
 
 def take_over(state: State, market: Market, book: Book, venue: Venue) -> tuple[State, Flows]:

@@ -150,8 +150,7 @@ DOWN = {
     ("social", "_winners"): "the share of a loss",
 }  # fmt: skip
 UP = {
-    ("ledger", "total"): "sums of money",
-    ("ledger", "market_sum"): "sums per market",
+    ("ledger", "_in_double"): "sums of money, and per market",
     ("step", "_dense_entry"): "entries of makers",
     ("orderbook", "_makers"): "size and cash of makers",
     ("orderbook", "offered"): "distances, which the book maps to quantities",
