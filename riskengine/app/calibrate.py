@@ -75,7 +75,8 @@ class Calibration:
     exceed: float  # probability at which designs are compared
     designs: list[Done]
     share: np.ndarray  # of pools by what they draw near F*
-    iso: dict[float, dict[float, Results]]  # factor on capital outside F → F → paths at it
+    # factor on capital outside F → paths without a limit, and F → paths at it
+    iso: dict[float, tuple[Results, dict[float, Results]]]
     searched: Searched | None
     verdict: Verdict
     chosen: GivenUp  # what the design that was verified costs traders
@@ -208,7 +209,7 @@ def calibrate(
     exceed = frontier.carried(config.target.adl_probability, validate_design.paths(config))
     share = pool_shares(setting, needs, config.target.adl_probability, config.simulation.batch)
     done = _beside(config, question, base, needs, share, exceed, runs)
-    iso = _iso(question, done, levels, runs)
+    iso = _iso(question, base, done, levels, runs)
     searched = search.run(config, question, space, runs, screen) if space else None
     best = searched.levers if searched else levers.still(setting.venue)
     response = config.design.response or 0.0
@@ -265,17 +266,30 @@ def _beside(config, question: Question, base, needs: Needs, share, exceed, runs:
     return found
 
 
-def _iso(question: Question, done: list[Done], levels: dict[float, Results], runs: Bench):
-    """Paths at levels of F for every size of the capital outside F, where the venue has some."""
-    found = {}
-    for one in done:
-        if one.design.kind == "vault":
-            count = min(len(next(iter(levels.values()))), len(one.ran))
-            moved, what = one.design.of(question.setting), one.design.words
-            found[one.design.factor] = runs.at_funds(
-                moved, one.ran, dict.fromkeys(levels, count), what
-            )
-    return dict(sorted((found | {1.0: levels}).items())) if found else {}
+def _iso(
+    question: Question, base: Results, done: list[Done], levels: dict[float, Results], runs: Bench
+) -> dict[float, tuple[Results, dict[float, Results]]]:
+    """Paths without a limit and at levels of F for every size of the capital outside F."""
+    sizes = {one.design.factor: one for one in done if one.design.kind == "vault"}
+    if not sizes:
+        return {}
+    count = min(len(next(iter(levels.values()))), *(len(one.ran) for one in sizes.values()))
+    known = {factor: one.ran for factor, one in sizes.items()} | {1.0: base}
+    worlds = {factor: one.design.of(question.setting) for factor, one in sizes.items()}
+    worlds |= {1.0: question.setting}
+    counts, found = dict.fromkeys(_between(list(levels)), count), {}
+    for factor in sorted(known):
+        free = known[factor].some(np.arange(count))
+        what = f"capital outside F x {factor:g}"
+        found[factor] = free, runs.at_funds(worlds[factor], free, counts, what)
+    return found
+
+
+def _between(levels: list[float]) -> list[float]:
+    """Levels of F with as many between them."""
+    some = np.unique(levels)
+    middle = np.sqrt(np.maximum(some[:-1], 0.1 * some[1:]) * some[1:])
+    return [float(f) for f in np.unique(np.append(some, np.round(middle, 2)))]
 
 
 def pool_shares(setting: Setting, needs: Needs, exceed: float, batch: int | None) -> np.ndarray:

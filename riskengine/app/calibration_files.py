@@ -166,24 +166,20 @@ def _iso(found: "Calibration") -> Figure:
     scale = {"domain": list(WORDS.values()), "range": list(charts.EVENT.values())}
     colour = vega.name("risk", scale=scale, legend={"title": None, "orient": "top"})
     title = f"Iso-risk: first-loss capital that keeps each risk at {percent(level)}, by capital outside it"
-    at = {
-        "x": vega.quantity("outside", title="capital outside F, times today's"),
-        "color": colour,
-    }
+    shift = vega.name("risk", scale={"domain": list(WORDS.values())})
+    x = {"field": "outside", "type": "ordinal", "title": "capital outside F, times today's"}
+    at = {"x": x | {"axis": {"labelAngle": 0}}, "xOffset": shift, "color": colour}
     axis = {"title": "first-loss capital F, % of open interest"}
     known = [row for row in rows if np.isfinite(row["low"]) and np.isfinite(row["high"])]
     ends = at | {"y": vega.quantity("low", **axis), "y2": {"field": "high"}}
     value = at | {"y": vega.quantity("value", **axis)}
     layers = [
         vega.view("rule", {"strokeWidth": 1.5}, ends, known),
-        vega.view("line", {"strokeWidth": 1.5}, value, rows),
         vega.view("point", {"filled": True, "size": 60, "opacity": 1}, value, rows),
     ]
     chart = {"layer": layers, "width": charts.WIDTH, "height": 260, "title": title}
     outside = usd(float(columns["outside"].max()))
-    return charts.drawn(
-        "iso_risk", chart, f"{title}, up to {outside}; levels of F that were tested."
-    )
+    return charts.drawn("iso_risk", chart, f"{title}, up to {outside}.")
 
 
 WORDS = {

@@ -5,11 +5,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from riskengine.app import designs, haircuts, search
+from riskengine.app import bench, designs, haircuts, search, study
 from riskengine.app.stress import columns_of
 from riskengine.calibration import frontier
 from riskengine.montecarlo import estimators
 from riskengine.montecarlo.estimators import Estimate, Sample
+from riskengine.montecarlo.simulate import Results
 
 if TYPE_CHECKING:
     from riskengine.app.calibrate import Calibration
@@ -160,28 +161,34 @@ def notches(found: "Calibration") -> Iterable[tuple[str, float, str, dict[str, E
 def iso_columns(found: "Calibration") -> dict[str, np.ndarray]:
     """iso_risk.csv: for every capital outside F, the F that meets each level of each risk."""
     rows, outside = [], search.vault(found.question.venue)
-    material = 1e-3 * found.interest
-    for factor, levels in found.iso.items():
-        capital, of = np.asarray(sorted(levels)), found.needs.sample
-        sample = Sample(levels[capital[0]].book, of.level, of.random_books)
-        for risk, hit in ISO.items():
-            tested = [
-                estimators.proportion(risk, hit(levels[f], material), sample) for f in capital
-            ]
-            for level in (0.3, 0.1, 0.03, 0.01):
-                e = frontier.for_level(risk, capital, tested, level)
-                rows.append(
-                    {"factor": factor, "outside": factor * outside, "risk": risk, "level": level}
-                    | parts("capital", e) | {"paths": e.n, "note": e.note}
-                )  # fmt: skip
+    for factor, (free, levels) in found.iso.items():
+        for risk, level, e in _iso(found, free, levels):
+            rows.append(
+                {"factor": factor, "outside": factor * outside, "risk": risk, "level": level}
+                | parts("capital", e) | {"paths": e.n, "method": e.method, "note": e.note}
+            )  # fmt: skip
     return columns_of(rows)
 
 
-ISO = {
-    "adl_probability": lambda results, _: results["intervened"],
-    "depletion_probability": lambda results, _: results["depleted"],
-    "unfunded_material_probability": lambda results, material: results["unfunded"] > material,
-}
+ISO = (0.3, 0.1, 0.03, 0.01)
+
+
+def _iso(found: "Calibration", free: Results, levels: dict[float, Results]):
+    """Needs give the capital for any F; losses that nobody pays are known where F was simulated."""
+    needs = bench.needs(found.question, free, found.needs.sample.level)
+    sample, capital = needs.sample, np.asarray(sorted(levels))
+    tested = [
+        estimators.proportion("unfunded", study.material(found.question, levels[f]), sample)
+        for f in capital
+    ]
+    for level in ISO:
+        yield "adl_probability", level, estimators.quantile("", needs.adl, level, sample, "USD")
+        yield (
+            "depletion_probability",
+            level,
+            estimators.quantile("", needs.dry, level, sample, "USD"),
+        )
+        yield "unfunded_material_probability", level, frontier.for_level("", capital, tested, level)
 
 
 def practice_columns(found: "Calibration") -> dict[str, np.ndarray]:
@@ -228,9 +235,13 @@ def estimates(found: "Calibration") -> list[Estimate]:
     needs, aim, own = found.needs, found.config.target, found.capital
     sample = needs.sample
     listed = [
-        estimators.quantile("fund_target", needs.adl, aim.adl_probability, sample, "USD"),
-        estimators.quantile(
-            "fund_target_depletion", needs.dry, aim.depletion_probability, sample, "USD"
+        _target(found, "fund_target", "adl_probability", needs.adl, aim.adl_probability),
+        _target(
+            found,
+            "fund_target_depletion",
+            "depletion_probability",
+            needs.dry,
+            aim.depletion_probability,
         ),
         estimators.proportion("adl_probability", needs.adl > own, sample),
         estimators.proportion("depletion_probability", needs.dry > own, sample),
@@ -243,6 +254,14 @@ def estimates(found: "Calibration") -> list[Estimate]:
         for risk, e in changes.items():
             listed.append(_named(f"{risk}__{slug}", e))
     return listed
+
+
+def _target(
+    found: "Calibration", name: str, risk: str, need: np.ndarray, exceed: float
+) -> Estimate:
+    """F*(ε), from weighted paths where it is too rare for plain ones."""
+    plain = estimators.quantile(name, need, exceed, found.needs.sample, "USD")
+    return _named(name, found.rare.better(risk, exceed, plain)) if found.rare else plain
 
 
 def verified(found: "Calibration") -> Estimate:
