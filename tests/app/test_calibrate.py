@@ -118,31 +118,26 @@ def test_the_same_command_finds_it_again(worker, done, runs):
     assert "done before" in again.err
 
 
-def test_a_stopped_calibration_goes_on_and_says_the_same(worker, done, runs, tmp_path):
-    stopped = worker.main(*TINY, *SEARCH, f"runs={tmp_path}", stop_after=30)
-    assert stopped.code == 130
-    resumed = worker.main(*TINY, *SEARCH, f"runs={tmp_path}")
-    whole = worker.main(*TINY, *SEARCH, f"runs={tmp_path / 'other'}")
-    assert resumed.code == whole.code in (0, 6) and "earlier start" in resumed.err
-    (one,), (other,) = (list(p.glob("tiny/*/")) for p in (tmp_path, tmp_path / "other"))
-    for name in ("what_if.csv", "looks.csv", "frontier.csv"):
-        assert (one / name).read_bytes() == (other / name).read_bytes()
-    assert (
-        "A single optimum only under your weights (capital 0.01, open_interest 0.001)" in whole.out
-    )
-    assert "gradient search: 2 of 8 evaluations" in whole.err
-    cost = json.loads((one / "estimates.json").read_text())["design"]["cost"]
+def test_a_stopped_search_goes_on_and_what_is_not_met_says_what_binds(worker, done, runs, tmp_path):
+    """One run, stopped within its search: what no search changes equals that of another run."""
+    asked = [*TINY, *SEARCH, "design.fund_most_pct=0.01", f"runs={tmp_path}"]
+    stopped = worker.main(*asked, stop_after=118)  # within the gradient search
+    assert stopped.code == 130 and "gradient search" in stopped.err
+    resumed = worker.main(*asked)
+    assert resumed.code == 6 and "earlier start" in resumed.err
+    assert "Not met: the highest first-loss capital" in resumed.last
+    assert "with 0.01 % of open interest, is infeasible" in resumed.last
+    (one,) = tmp_path.glob("tiny/*/")
+    for name in ("frontier.csv", "risks.csv", "curves.csv"):
+        assert (one / name).read_bytes() == (folder(runs) / name).read_bytes()
+    assert "only under your weights (capital 0.01, open_interest 0.001)" in resumed.out
+    assert "gradient search: 2 of 8 evaluations" in resumed.err
+    design = json.loads((one / "estimates.json").read_text())["design"]
+    cost = design["cost"]
     assert cost[cost["winner"]] == min(cost[n] for n in ("today", "gradient", "derivative-free"))
-    shown = set(pd.read_csv(one / "what_if.csv").response.dropna())
-    assert shown == {0.5}
-
-
-def test_what_is_not_met_says_what_binds(worker, done, runs, tmp_path):
-    said = worker.main(*TINY, "design.fund_most_pct=0.01", f"runs={tmp_path}")
-    assert said.code == 6
-    assert "Not met: the highest first-loss capital" in said.last and "infeasible" in said.last
-    assert "with 0.01 % of open interest" in said.last
-    assert worker.main(*TINY, "design.fund_most_pct=0.01", f"runs={tmp_path}").code == 6
+    assert not design["feasible"] and design["binds"] == "fund"
+    assert set(pd.read_csv(one / "what_if.csv").response.dropna()) == {0.5}
+    assert worker.main(*asked).code == 6  # found again, it ends alike
 
 
 @pytest.mark.parametrize(
