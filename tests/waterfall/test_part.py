@@ -134,7 +134,7 @@ def test_parts_of_books_with_makers_and_several_markets(held, in_blocks):
     book = in_blocks[0]
     ran, other = run(book), run(whole(book))
     for name in ("liquidated_long", "takeover", "bad_debt", "deleveraged_short"):
-        assert np.mean(other[name] > 0) > 0.2, name
+        assert np.sum(other[name] > 0) > 1, name
     assert differences(ran, other, np.abs(held.cash).sum()) > 3
 
 
