@@ -163,9 +163,10 @@ def simulate(
     if kept:
         earlier = sum(count for first, count in kept if first < asked.paths)
         again = sum(count for first, count in kept if first >= asked.paths)
-        full = f", and {again:,} of rare events or in full" if again else ""
+        which = "of those in full" if asked.estimator == "plain" else "of rare events or in full"
+        more = f", and {again:,} {which}" if again else ""
         screen.note(
-            f"{earlier:,} of {counted(asked.paths, 'path')}{full} are from an earlier start"
+            f"{earlier:,} of {counted(asked.paths, 'path')}{more} are from an earlier start"
         )
 
     with screen.progress(asked) as progress:
