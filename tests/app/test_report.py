@@ -329,7 +329,7 @@ def test_falls_and_rises_make_the_whole(found, answered):
     assert answered["adl_probability_falls"].n == np.sum(move < 0)
 
 
-def test_crash_sizes_are_those_of_the_index(found):
+def test_crash_sizes_are_those_of_the_index(found, asked):
     """Fall and rise of the index as the traces show it, on the same paths."""
     question = found.question
     path = int(found.results.path[5])
@@ -340,7 +340,7 @@ def test_crash_sizes_are_those_of_the_index(found):
         question.scenario,
         question.simulation,
         [path],
-        batch=8,
+        asked.config.simulation.batch,
     )
     book = question.opened.holdings[path % 2]
     weight = np.bincount(book.market, np.abs(book.size), minlength=len(question.markets))

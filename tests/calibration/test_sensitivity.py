@@ -120,6 +120,7 @@ def test_every_measure_answers_a_step_as_its_law_says(setting, share):
         assert math.isclose(0.5 * (one.up.value - one.down.value), one.step.value, rel_tol=1e-9)
 
 
+@pytest.mark.nightly
 def test_intervals_cover_where_books_differ(setting):
     """Of 200 intervals at 95 % so many hold the truth: false alarm once in 1,000.
 

@@ -113,6 +113,7 @@ def test_a_rare_event_costs_a_hundredth_of_plain_paths_and_less():
         assert found.gain(capital(exceed), float(len(found.need))) > least, exceed
 
 
+@pytest.mark.nightly
 def test_fund_targets_hold_the_truth_as_often_as_they_say():
     held = []
     for seed in range(30):

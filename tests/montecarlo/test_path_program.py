@@ -239,7 +239,10 @@ def test_the_paths_are_eventful(whole):
         assert 0.1 < np.mean(whole[name]) < 1.0, name
 
 
-@pytest.fixture(scope="module", params=[1, 7, 64, "other paths", "eight devices"])
+@pytest.fixture(
+    scope="module",
+    params=[1, 7, "other paths", "eight devices", pytest.param(64, marks=pytest.mark.nightly)],
+)
 def elsewhere(request, whole, eight_devices):
     """Rows of `whole`, and the same paths in other batches, company, or on more devices."""
     if request.param == "eight devices":
@@ -396,7 +399,7 @@ def test_every_rule_that_reads_capital_says_from_which_capital_on_it_is_slack(na
         quotes = worlds.quotes(rng, steps=24, depth=2e4, dt=20.0)
 
         def intervened(capital, book=book, venue=venue, order_book=order_book, quotes=quotes):
-            limited = dataclasses.replace(venue, capital=jnp.asarray(capital))
+            limited = dataclasses.replace(venue, capital=jnp.float64(capital))
             found = _one_program(quotes, book, limited, order_book)
             return bool(found.intervened), float(found.adl_required_fund)
 

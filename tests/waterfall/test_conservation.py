@@ -80,7 +80,9 @@ def test_every_stage_keeps_cash_and_size(name):
     assert sum(eventful) > BOOKS // 2
 
 
-@pytest.mark.parametrize("name", ["hyperliquid", "sequence"])
+@pytest.mark.parametrize(
+    "name", ["hyperliquid", pytest.param("sequence", marks=pytest.mark.nightly)]
+)
 @settings(max_examples=BOOKS)
 @given(seed=st.integers(0, 2**32 - 1))
 def test_every_stage_keeps_cash_and_size_in_single_precision(name, seed):
