@@ -4,7 +4,7 @@ With 400 repeats an interval that covers 0.95 falls below 0.92 or above 0.975 wi
 bounds are widened by what 400 repeats leave open at a false-alarm rate of 1e-4 per row.
 """
 
-import coverage
+import intervals
 import pytest
 from scipy import stats
 
@@ -13,10 +13,10 @@ REPEATS, ALPHA = 400, 1e-4
 
 @pytest.mark.nightly
 @pytest.mark.parametrize(
-    "case", list(coverage.cases()), ids=lambda case: f"{case.name}: {case.law}"
+    "case", list(intervals.cases()), ids=lambda case: f"{case.name}: {case.law}"
 )
 def test_intervals_cover(case):
-    found = coverage.study(case, REPEATS, seed=1)
+    found = intervals.study(case, REPEATS, seed=1)
     given = found.repeats - found.refused
     assert given >= 0.5 * found.repeats, f"refused {found.refused}"
     low, high = case.meant

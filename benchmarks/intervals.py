@@ -1,6 +1,6 @@
 """How often intervals hold the truth: every kind of interval that is reported, where the truth is known.
 
-    python benchmarks/coverage.py [REPEATS]
+    python benchmarks/intervals.py [REPEATS]
 
 Prints the table of docs/coverage.md. Each repeat draws a new sample of a law with a known answer, 32
 books of 128 paths unless said, and asks for a 95 % interval. `pytest -m nightly` runs the same with 400
