@@ -42,7 +42,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--accounts", type=int, default=2048)
     parser.add_argument("--paths", type=int, default=512)
     parser.add_argument("--steps", type=int, default=64)
-    parser.add_argument("--regime", choices=("moderate", "stress", "both"), default="both")
+    parser.add_argument("--regime", choices=("idle", "moderate", "stress", "both"), default="both")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--check", type=int, default=32, help="paths compared with the reference")
     parser.add_argument("--precision", choices=("float32", "float64"), default="float32")
@@ -147,9 +147,11 @@ def ratio(seconds: dict[str, list[float]], name: str) -> str:
 
 def compare(asked, regime: str, inputs) -> tuple[str, bool]:
     """One regime: a table, the ratios in words, and whether all agree."""
-    settings = getattr(inputs, regime.upper())
+    settings = getattr(inputs, regime.upper(), inputs.MODERATE)
     book = inputs.make_book(asked.accounts)
     returns = inputs.make_returns(asked.paths, asked.steps, crash=settings["crash"])
+    if regime == "idle":  # prices stand still: what every step costs
+        returns = np.zeros_like(returns)
     parameters = settings["params"]
     reference = importlib.import_module("numpy_peer").reference
     count = min(asked.check, asked.paths)

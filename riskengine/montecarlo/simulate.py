@@ -27,7 +27,7 @@ from riskengine.waterfall.state import AccountRecord, Market, Quote, State
 CONSERVATION = {"float64": 1e-12, "float32": 1e-6}  # what a ledger may lose, of gross
 # Paths per device and call, and bytes that one array of their positions may take: on a CPU what
 # stays in a core's cache (measured: benchmarks/README.md), on a GPU a fraction of its memory.
-BATCH = {"cpu": (16, 2**20), "gpu": (1024, 2**28)}
+BATCH = {"cpu": (16, 2**23), "gpu": (1024, 2**28)}
 
 
 @pytree

@@ -11,6 +11,8 @@ from riskengine.types import pytree
 from riskengine.waterfall import formulas, ledger
 from riskengine.waterfall.state import Market, State
 
+TABLES = ("floor", "ratio", "deduction", "initial", "premium")  # of a market's margin
+
 
 @pytree
 class Accounts:
@@ -34,12 +36,13 @@ def notional(state: State, market: Market, book: Book) -> Float[Array, " positio
 
 
 def attach(book: Book, venue: Venue) -> Book:
-    """Give every position the margin tables of its market, and the book its opening totals."""
-    spread = {
-        name: getattr(venue.margin, name)[:, book.market].astype(book.size.dtype)
-        for name in ("floor", "ratio", "deduction", "initial")
-    }
-    spread["premium"] = venue.margin.premium[book.market].astype(book.size.dtype)
+    """Give every position the margin tables of its market, and the book its opening totals.
+
+    Where there is one market, its tables are one column that serves all positions.
+    """
+    tables = {n: getattr(venue.margin, n).astype(book.size.dtype) for n in TABLES}
+    alone = book.layout.number_of_markets == 1 and book.members is None
+    spread = tables if alone else {n: _of_positions(x, book) for n, x in tables.items()}
     if book.members is not None:
         members = ledger.per_position(book.members, book)
         spread |= _together(spread, members, venue.margin.growth)
@@ -51,6 +54,13 @@ def attach(book: Book, venue: Venue) -> Book:
     )
     margin = dataclasses.replace(venue.margin, **spread)
     return dataclasses.replace(book, margin=margin, totals=totals)
+
+
+def _of_positions(table: Float[Array, "*tiers markets"], book: Book):
+    """A column for every position: that of its market."""
+    if table.ndim == 1:
+        return ledger.share(table, book)
+    return jnp.stack([ledger.share(row, book) for row in table])
 
 
 def _together(tables: dict, members: Float[Array, " positions"], growth: str) -> dict:

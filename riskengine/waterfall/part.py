@@ -18,12 +18,11 @@ from jax import lax
 from jaxtyping import Array, Float, Int, Shaped
 
 from riskengine.specs.book import Book, Layout
-from riskengine.waterfall import ledger, select
+from riskengine.waterfall import ledger, margin, select
 from riskengine.waterfall.state import totals
 
 SMALL, WIDE = 12, 48  # blocks of a part: enough for the weak in 9 of 10 steps, for most queues
 OF_POSITIONS, OF_ACCOUNTS = ("size",), ("cash", "cooldown", "since", "entered", "record")
-TABLES = ("floor", "ratio", "deduction", "initial", "premium")  # of a book's margin, per position
 
 
 Packed = list[Array]  # a state and what was moved, as `select.Packing` puts them
@@ -196,7 +195,7 @@ class Part:
     def _read(
         self, x: Shaped[Array, "*rows whole"], chosen, slots: bool
     ) -> Shaped[Array, "*rows part"]:
-        if not x.size:
+        if not x.size or x.shape[-1] == 1:  # one column of a table serves all
             return x
         found = []
         for start, (width, count), blocked in self._classes(slots):
@@ -211,7 +210,7 @@ class Part:
     def _book(self, book: Book, chosen) -> Book:
         """The part as a book of its own; a market's slots are all positions, empty but for its own."""
         book = self._some(book, chosen, ("size", "entry", "market"), ("cash", "role", "members"))
-        margin = self._some(book.margin, chosen, TABLES)
+        tables = self._some(book.margin, chosen, margin.TABLES)
         positions, markets = len(book.size), self.layout.number_of_markets
         market = jnp.arange(markets, dtype=book.market.dtype)
         everywhere = jnp.arange(positions, dtype=book.by_market.dtype)
@@ -226,7 +225,7 @@ class Part:
         )
         return dataclasses.replace(
             book,
-            margin=margin,
+            margin=tables,
             by_market=jnp.repeat(everywhere, markets),
             occupied=(book.market[:, None] == market[None]).reshape(-1),
             layout=layout,
