@@ -2,9 +2,10 @@
 
     python benchmarks/intervals.py [REPEATS [WORDS]]
 
-Prints the table of docs/coverage.md, or its rows whose name has these words. Each repeat draws a new sample of a law with a known answer, 32
-books of 128 paths unless said, and asks for a 95 % interval. `pytest -m nightly` runs the same with 400
-repeats and holds every row against 0.92 to 0.975, where the row says so.
+Prints the table of docs/coverage.md, or its rows whose name has these words. Each repeat draws a new
+sample of a law with a known answer, 32 books of 128 paths unless said, and asks for a 95 % interval.
+`pytest -m nightly` runs the same with 400 repeats and holds every row against 0.92 to 0.975, where the
+row says so.
 """
 
 import math

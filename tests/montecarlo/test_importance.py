@@ -5,7 +5,6 @@ the scale, so P(need > F) is an integral over the normal z. Comparisons with it 
 probability `ALPHA` each, fewer than 30 of them; seeds are fixed.
 """
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -18,9 +17,6 @@ from riskengine.montecarlo import (
     grid,
     importance,
     keys,
-    noise,
-    simulate,
-    survey,
     weighted,
 )
 from riskengine.montecarlo.estimators import Sample
@@ -227,46 +223,6 @@ def specs():
     held = [worlds.holdings(rng, makers=2, rest=1) for _ in range(3)]
     venue = rulebook.venue("hyperliquid", np.random.default_rng(0), dust=1.0)
     return KEY, worlds.several(held), venue, worlds.crash(), worlds.simulation()
-
-
-@pytest.fixture(scope="module")
-def own_scale(specs):
-    grid_ = specs[-1]
-
-    def scale(path):
-        return noise.draw(KEY, path, grid_.market_ids, grid_.whole, grid_.half).scale
-
-    return np.asarray(jax.vmap(scale)(PATHS.astype(np.uint32)))
-
-
-def test_a_path_given_its_own_scale_is_that_path(specs, own_scale):
-    plain = simulate.simulate(*specs, PATHS)
-    given = simulate.simulate(*specs, PATHS, scale=own_scale)
-    for name, values in plain.metrics.items():
-        np.testing.assert_array_equal(values, given[name], err_msg=name)
-    larger = simulate.simulate(*specs, PATHS, scale=0.01 * own_scale)
-    assert (np.maximum(larger["index_fall"], larger["index_rise"])
-            > np.maximum(plain["index_fall"], plain["index_rise"])).all()  # fmt: skip
-
-
-def test_the_survey_sees_the_prices_of_the_paths(specs, own_scale):
-    seen = survey.survey(*specs, PATHS, own_scale)
-    steps = simulate.traces(*specs, PATHS)
-    for row, path in enumerate(PATHS):
-        index = np.log(steps["index"][row])
-        book = jax.tree.map(lambda x, number=path % 3: x[number], specs[1])
-        interest = 0.5 * np.asarray(
-            [np.abs(np.asarray(book.size)[np.asarray(book.market) == m]).sum() for m in range(2)]
-        )
-        whole = index @ (interest / interest.sum())
-        assert seen.fall[row] == pytest.approx(max(-whole.min(), 0.0), abs=1e-12)
-        assert seen.rise[row] == pytest.approx(max(whole.max(), 0.0), abs=1e-12)
-        assert seen.rises[row] == (seen.rise[row] > seen.fall[row])
-        side = index if seen.rises[row] else -index
-        assert seen.market[row] == pytest.approx(max(side.max(), 0.0), abs=1e-12)
-        taken = steps["depth"][row][:, int(seen.rises[row])].sum(axis=1)
-        assert seen.thin[row] == pytest.approx(np.log(taken.min() / taken[0]), abs=1e-9)
-    assert np.isfinite(seen.features).all()
 
 
 def test_only_laws_with_a_scale_can_be_leaned_on(specs):

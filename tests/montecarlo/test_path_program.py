@@ -16,7 +16,7 @@ import twins
 import worlds
 
 from riskengine import reference
-from riskengine.montecarlo import keys, metrics, shadow, simulate
+from riskengine.montecarlo import keys, metrics, noise, shadow, simulate, survey
 from riskengine.types import compiled
 from riskengine.waterfall import margin, step
 
@@ -241,7 +241,12 @@ def test_the_paths_are_eventful(whole):
 
 @pytest.fixture(
     scope="module",
-    params=[1, 7, "other paths", "eight devices", pytest.param(64, marks=pytest.mark.nightly)],
+    params=[
+        1,
+        "other paths",
+        "eight devices",
+        *(pytest.param(n, marks=pytest.mark.nightly) for n in (7, 64)),
+    ],
 )
 def elsewhere(request, whole, eight_devices):
     """Rows of `whole`, and the same paths in other batches, company, or on more devices."""
@@ -273,6 +278,57 @@ def test_a_sweep_over_numbers_compiles_once(whole):
     venue = rulebook.venue("hyperliquid", np.random.default_rng(0))
     simulate.simulate(KEY, books(), venue, thin, worlds.simulation(), PATHS, batch=BATCH)
     assert program._cache_size() == before
+
+
+# Paths whose size is given
+
+
+def world():
+    """What `run` simulates."""
+    venue = rulebook.venue("hyperliquid", np.random.default_rng(0), dust=1.0)
+    return KEY, books(), venue, worlds.crash(), worlds.simulation()
+
+
+@pytest.fixture(scope="module")
+def own_scale():
+    """The uniform number that decides the scale of each path."""
+    grid = world()[-1]
+
+    def scale(path):
+        return noise.draw(KEY, path, grid.market_ids, grid.whole, grid.half).scale
+
+    return np.asarray(jax.vmap(scale)(PATHS.astype(np.uint32)))
+
+
+def test_a_path_given_its_own_scale_is_that_path(own_scale):
+    plain = run()
+    given = simulate.simulate(*world(), PATHS, batch=BATCH, scale=own_scale)
+    for name, values in plain.metrics.items():
+        np.testing.assert_array_equal(values, given[name], err_msg=name)
+    larger = simulate.simulate(*world(), PATHS, batch=BATCH, scale=0.01 * own_scale)
+    assert (np.maximum(larger["index_fall"], larger["index_rise"])
+            > np.maximum(plain["index_fall"], plain["index_rise"])).all()  # fmt: skip
+
+
+def test_the_survey_sees_the_prices_of_the_paths(own_scale):
+    some = PATHS[:12]
+    seen = survey.survey(*world(), some, own_scale[:12])
+    steps = simulate.traces(*world(), some, batch=BATCH)
+    for row, path in enumerate(some):
+        index = np.log(steps["index"][row])
+        book = jax.tree.map(lambda x, number=path % BOOKS: x[number], books())
+        interest = 0.5 * np.asarray(
+            [np.abs(np.asarray(book.size)[np.asarray(book.market) == m]).sum() for m in range(2)]
+        )
+        whole = index @ (interest / interest.sum())
+        assert seen.fall[row] == pytest.approx(max(-whole.min(), 0.0), abs=1e-12)
+        assert seen.rise[row] == pytest.approx(max(whole.max(), 0.0), abs=1e-12)
+        assert seen.rises[row] == (seen.rise[row] > seen.fall[row])
+        side = index if seen.rises[row] else -index
+        assert seen.market[row] == pytest.approx(max(side.max(), 0.0), abs=1e-12)
+        taken = steps["depth"][row][:, int(seen.rises[row])].sum(axis=1)
+        assert seen.thin[row] == pytest.approx(np.log(taken.min() / taken[0]), abs=1e-9)
+    assert np.isfinite(seen.features).all()
 
 
 # What one run with unlimited capital says about every capital
