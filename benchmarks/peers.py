@@ -15,6 +15,7 @@ disturb less. Exit code 1 if a program disagrees.
 """
 
 import argparse
+import csv
 import importlib
 import json
 import os
@@ -49,6 +50,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--batch", type=int, help="paths per device and call of the engine")
     parser.add_argument("--only", default="", help="parts of names, separated by commas")
     parser.add_argument("--device", default="cpu", help="of PyTorch: cpu or cuda")
+    parser.add_argument("--table", type=Path, help="CSV that gets a row per program and regime")
     parser.add_argument("--peers", type=Path, default=shared / "peers")
     return parser.parse_args()
 
@@ -182,7 +184,19 @@ def compare(asked, regime: str, inputs) -> tuple[str, bool]:
         )
         if name != "engine":
             said.append(f"{name} {spread}")
+        if asked.table:
+            sizes = asked.accounts, asked.paths, asked.steps
+            _append(asked.table, regime, *sizes, asked.precision, name, f"{work / middle:.4g}")
     return f"{regime}: {', '.join(said)}", fine
+
+
+def _append(table: Path, *row) -> None:
+    """A row of the table that `throughput_by_size.py` draws."""
+    names = ("regime", "accounts", "paths", "steps", "precision", "program", "account_steps_per_s")
+    new = not table.exists()
+    with table.open("a", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerows([names, row] if new else [row])
 
 
 def main() -> None:

@@ -3,10 +3,11 @@
     python benchmarks/two_level.py [yardstick|hyperliquid [paths [accounts]]]
 
 Every path runs on the book itself, which is the truth here, and on books of K super-accounts. Prints
-JSON lines: how the error falls with K; then, with one K, what the two levels cost at equal variance
-and whether they are right, for P(need > F) at four levels, for F* and for means; and what they say
-of twenty times as many paths, of which few run in full. Work is in steps of positions; CPU seconds
-stand beside it. Without arguments both venues, in sizes that take some ten minutes on two cores.
+JSON lines: how the error falls with K, and whether distributions differ (Kolmogorov and Smirnov);
+then, with one K, what the two levels cost at equal variance and whether they are right, for
+P(need > F) at four levels, for F* and for means; and what they say of twenty times as many paths, of
+which few run in full. Work is in steps of positions; CPU seconds stand beside it. Without arguments
+both venues, in sizes that take some ten minutes on two cores.
 """
 
 import dataclasses
@@ -128,6 +129,19 @@ def convergence(case: Case, full, cheap: dict) -> None:
             facts |= {f"{name}_error_sd": np.abs(error).mean() / scale}
         at = estimators.upper(need, LEVELS[-1])
         facts["p_error"] = float(np.mean(found[case.need] > at) - np.mean(need > at))
+        say(**facts)
+
+
+def distributions(case: Case, full, cheap: dict) -> None:
+    """Kolmogorov and Smirnov: paths in full against other paths on groups, of the same books."""
+    from scipy import stats
+
+    second = np.arange(len(full.path)) // len(case.holdings) % 2 == 1
+    for groups, (found, _, _) in cheap.items():
+        facts = dict(table="distributions", groups=groups, paths=int((~second).sum()))
+        for name in (case.need, *MEANS):
+            test = stats.ks_2samp(full[name][~second], found[name][second])
+            facts |= {f"{name}_ks": float(test.statistic), f"{name}_p": float(test.pvalue)}
         say(**facts)
 
 
@@ -268,6 +282,7 @@ def study(name: str, paths: int, accounts: int) -> None:
     full, cpu = run(case, case.books, paths, 1)
     say(table="full", cpu_ms=1e3 * cpu)
     convergence(case, full, cheap)
+    distributions(case, full, cheap)
     cost = cheap[USED][1] / layout.number_of_positions
     say(table="cost", groups=USED, share_of_positions=cost, share_of_cpu=cheap[USED][2] / cpu)
     compare(case, full, cheap[USED][0], cost)
