@@ -28,7 +28,7 @@ COLOURS = ("#c1272d", "#0072b2", "#595959", "#e69f00", "#a6761d", "#009e73")  # 
 INK, PALE = "#1a1a1a", "#e4e4e4"
 
 
-def panel(rows: pd.DataFrame, regime: str, legend: bool) -> vega.Spec:
+def panel(rows: pd.DataFrame, regime: str) -> vega.Spec:
     """One regime: a line per program, both axes logarithmic."""
     shown = rows[(rows["regime"] == regime) & rows["program"].isin(list(NAMES))]
     values = shown.assign(program=shown["program"].map(NAMES)).to_dict("records")
@@ -36,7 +36,7 @@ def panel(rows: pd.DataFrame, regime: str, legend: bool) -> vega.Spec:
     colour = vega.name(
         "program",
         scale={"domain": list(NAMES.values()), "range": list(COLOURS)},
-        legend={"title": None, "labelLimit": 260} if legend else None,
+        legend={"title": None, "labelLimit": 260},
     )
     encoding = {
         "x": vega.quantity(
@@ -46,10 +46,10 @@ def panel(rows: pd.DataFrame, regime: str, legend: bool) -> vega.Spec:
         ),
         "y": vega.quantity(
             "account_steps_per_s",
-            scale={"type": "log", "domain": [1e7, 2e10], "nice": False},
+            scale={"type": "log", "domain": [3e7, 1.5e10], "nice": False},
             axis={
                 "values": [1e7, 1e8, 1e9, 1e10],
-                "format": "~e",
+                "labelExpr": "format(datum.value / 1e6, ',') + ' M'",
                 "title": "Account-steps per second",
             },
         ),
@@ -63,7 +63,7 @@ def main() -> None:
     rows = pd.read_csv(HERE / "peers.csv")
     title = "One textbook rule on two CPU cores, 64 steps, float32: higher is faster"
     chart = {
-        "hconcat": [panel(rows, "moderate", legend=False), panel(rows, "stress", legend=True)],
+        "hconcat": [panel(rows, "moderate"), panel(rows, "stress")],
         "title": {"text": title, "anchor": "start", "fontSize": 15, "offset": 16},
     }
     axis = {"labelFontSize": 12, "titleFontSize": 12, "titleFontWeight": "normal"}

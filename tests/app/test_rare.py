@@ -123,7 +123,8 @@ def test_plain_says_nothing_of_it(worker, place):
 @pytest.mark.parametrize(
     "overrides, why",
     [
-        (["scenario=ladder", "simulation.fund_paths=36", "simulation.paths=36"], "law ladder has no"),
+        pytest.param(["scenario=ladder", "simulation.fund_paths=36", "simulation.paths=36"],
+                     "law ladder has no", marks=pytest.mark.nightly),
         (["target.adl_probability=0.2", "target.depletion_probability=0.3"], "20 % is not rare"),
         (["simulation.relative_error=0.99", "target.adl_probability=0.03",
           "target.depletion_probability=0.05"], "48 paths know 3 % to 82 % of itself"),

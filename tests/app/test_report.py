@@ -627,6 +627,7 @@ def test_the_doctor_runs_a_small_venue():
 # The example
 
 
+@pytest.mark.nightly
 def test_the_example_runs(capsys):
     """`examples/first_study.py` as it is, on fewer crashes."""
     source = (PROJECT / "examples" / "first_study.py").read_text(encoding="utf-8")

@@ -429,7 +429,7 @@ def test_the_program_agrees_with_the_reference(whole, capital):
         assert not _disagree(row, slow, gross()), path
 
 
-@pytest.mark.parametrize("name", ["binance", "owners"])
+@pytest.mark.parametrize("name", ["binance", pytest.param("owners", marks=pytest.mark.nightly)])
 def test_whole_paths_agree_with_the_reference(name):
     """The same for other rules, path by path, each with its own book, prices and numbers."""
     for seed in range(16):

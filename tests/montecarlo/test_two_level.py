@@ -291,6 +291,7 @@ def engine_paths(paths: int = 320) -> tuple[Results, Results]:
     )
 
 
+@pytest.mark.nightly
 def test_two_levels_of_the_engine_find_what_all_paths_in_full_say():
     """A grouping that is far too coarse: the answer is that of the same paths in full, in the mean.
 
@@ -315,6 +316,7 @@ def test_two_levels_of_the_engine_find_what_all_paths_in_full_say():
     never_below(held, 150, 0.95)
 
 
+@pytest.mark.nightly
 def test_a_run_in_two_levels():
     """Full runs are the same paths on the book itself; who is chosen is what `lots` says."""
     full, _ = engine_paths()

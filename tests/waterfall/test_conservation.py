@@ -80,9 +80,8 @@ def test_every_stage_keeps_cash_and_size(name):
     assert sum(eventful) > BOOKS // 2
 
 
-@pytest.mark.parametrize(
-    "name", ["hyperliquid", pytest.param("sequence", marks=pytest.mark.nightly)]
-)
+@pytest.mark.nightly
+@pytest.mark.parametrize("name", ["hyperliquid", "sequence"])
 @settings(max_examples=BOOKS)
 @given(seed=st.integers(0, 2**32 - 1))
 def test_every_stage_keeps_cash_and_size_in_single_precision(name, seed):

@@ -133,10 +133,12 @@ def test_every_stage_agrees_with_the_reference(name):
         assert seen[f"{stage} not needed"] > 2, f"{stage} was always needed: {seen}"
 
 
-NIGHTLY = (pytest.param(name, marks=pytest.mark.nightly) for name in ("funding", "backstop"))
+NIGHTLY = (
+    pytest.param(name, marks=pytest.mark.nightly) for name in ("clips", "funding", "backstop")
+)
 
 
-@pytest.mark.parametrize("name", ("clips", "tiers", *NIGHTLY))
+@pytest.mark.parametrize("name", ("tiers", *NIGHTLY))
 def test_super_accounts_agree_with_the_reference(name):
     """The rules that speak of dollars per account, where several accounts stand behind one."""
     seen = Counter()
