@@ -27,7 +27,9 @@ POSITIONS = 20_000  # of the books with several markets
 ROUNDS = 3
 
 
-def one_market(accounts: int, steps: int, paths: int) -> tuple:
+def one_market(
+    accounts: int, steps: int, paths: int, worst: float = 0.15, volatility: float = 0.02
+) -> tuple:
     """A book of one position per account, half of them long, and falls of 0 to 15 %."""
     import yardstick
 
@@ -41,8 +43,8 @@ def one_market(accounts: int, steps: int, paths: int) -> tuple:
         cash=size / np.clip(np.exp(rng.normal(np.log(4.0), 0.8, accounts)), 1.1, 40.0),
         entry=np.exp(rng.normal(0.0, 0.06, accounts)),
     )
-    fall = -0.15 * rng.random((paths, 1)) / steps
-    returns = rng.normal(fall, 0.02 / np.sqrt(steps), (paths, steps))
+    fall = -worst * rng.random((paths, 1)) / steps
+    returns = rng.normal(fall, volatility / np.sqrt(steps), (paths, steps))
     return yardstick.specs(yardstick.Parameters(), book, returns, "float32")
 
 

@@ -6,13 +6,16 @@ import numpy as np
 from jaxtyping import Array, Float, Int, Key, UInt
 from scipy import special, stats
 
-from riskengine.montecarlo.keys import Stream, stream
+from riskengine.montecarlo.keys import Stream
 from riskengine.specs.scenario import JUMPS, SPAN, Noise
 
 HALF_ULP = 2.0**-53
 KNOTS = 4097
 SINGLE = (Stream.SCALE, Stream.DIRECTION, Stream.TURNING, Stream.JUMP_COUNT)
 PER_JUMP = (Stream.JUMP_TIME, Stream.JUMP_PARENT, Stream.JUMP_SIZE, Stream.JUMP_SIDE)
+UNIFORM = SINGLE + PER_JUMP
+OF_PATH = (*UNIFORM, Stream.REBOUND, Stream.DEPTH, Stream.COMMON, Stream.REFINE_COMMON)
+OF_MARKETS = (Stream.BETA, Stream.MARKET, Stream.REFINE_MARKET)
 
 
 def scale_table(degrees_of_freedom: float) -> Float[Array, " knots"]:
@@ -39,21 +42,15 @@ def draw(
     half steps goes through the same points.
     """
 
-    def keys(*purposes: Stream):
-        return jax.vmap(lambda purpose: stream(key, purpose, path))(jnp.asarray(purposes))
-
-    def market_keys(purpose: Stream):
-        return jax.vmap(lambda market: stream(key, purpose, market, path))(market_ids)
-
-    drawn = _uniforms(keys(*SINGLE, *PER_JUMP), (JUMPS,))
+    keys, of_markets = _streams(key, path, market_ids)
+    drawn = _uniforms(keys[: len(UNIFORM)], (JUMPS,))
     scale, direction, turning, count = drawn[: len(SINGLE), 0]
     when, parent, size, side = drawn[len(SINGLE) :]
-    single = _normals(
-        jnp.concatenate([keys(Stream.REBOUND, Stream.DEPTH), market_keys(Stream.BETA)]), ()
-    )
-    steps = whole.shape[0]
-    walks = _walks(keys(Stream.COMMON), market_keys(Stream.MARKET), steps)[whole]
-    new = _walks(keys(Stream.REFINE_COMMON), market_keys(Stream.REFINE_MARKET), steps)[whole]
+    rebound, depth, common, refine = keys[len(UNIFORM) :]
+    beta, market, refine_market = of_markets
+    single = _normals(jnp.concatenate([rebound[None], depth[None], beta]), ())
+    factors = jnp.concatenate([common[None], market, refine[None], refine_market])
+    walks, new = jnp.split(_normals(factors, whole.shape).T[whole], 2, axis=1)
     sign = half[:, None]
     walks = jnp.where(sign == 0, walks, (walks + sign * new) / jnp.sqrt(2.0))
     return Noise(
@@ -73,9 +70,22 @@ def draw(
     )
 
 
-def _walks(common, markets, steps: int) -> Float[Array, "steps factors"]:
-    """One normal per step for the common factor and for every market, each its own stream."""
-    return _normals(jnp.concatenate([common, markets]), (steps,)).T
+def _streams(
+    key: Key[Array, ""], path: UInt[Array, ""], market_ids: UInt[Array, " markets"]
+) -> tuple[Key[Array, " of_path"], Key[Array, "of_markets markets"]]:
+    """Keys of the path's own streams and of its markets', as `keys.stream` gives them one by one.
+
+    All together: each hash that is written out by itself costs a tenth of a second of compilation.
+    """
+
+    def fold(keys, numbers):
+        return jax.vmap(jax.random.fold_in)(*jnp.broadcast_arrays(keys, numbers))
+
+    purposes = fold(key, jnp.asarray(OF_PATH + OF_MARKETS))
+    own, shared = jnp.split(purposes, [len(OF_PATH)])
+    markets = jax.vmap(fold, in_axes=(0, None))(shared, market_ids)
+    keys = fold(jnp.concatenate([own, markets.reshape(-1)]), path)
+    return keys[: len(own)], keys[len(own) :].reshape(markets.shape)
 
 
 def _uniforms(keys: Key[Array, " n"], shape: tuple[int, ...]) -> Float[Array, "n *shape"]:
