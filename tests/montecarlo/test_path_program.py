@@ -40,11 +40,11 @@ def books(dtype: str = "float64"):
     return worlds.several(held, dtype=dtype)
 
 
-def run(batch: int = BATCH, paths=PATHS, **numbers):
+def run(batch: int = BATCH, paths=PATHS, hits: bool = True, **numbers):
     """Paths of a venue like Hyperliquid."""
     venue = rulebook.venue("hyperliquid", np.random.default_rng(0), **(dict(dust=1.0) | numbers))
     return simulate.simulate(
-        KEY, books(), venue, worlds.crash(), worlds.simulation(), paths, batch=batch
+        KEY, books(), venue, worlds.crash(), worlds.simulation(), paths, batch=batch, hits=hits
     )
 
 
@@ -266,6 +266,15 @@ def elsewhere(request, whole, eight_devices):
 def test_bits_do_not_depend_on_the_batch(whole, elsewhere):
     rows, columns = elsewhere
     assert not [n for n, x in columns.items() if not identical(x, whole[n][rows])]
+
+
+def test_deleveraged_accounts_may_be_left_out(whole):
+    """They alone grow with paths times accounts."""
+    lean = run(hits=False, **POOR)
+    assert len(whole.hits["row"]) > 0
+    assert all(len(lean.hits[name]) == 0 for name in whole.hits)
+    assert np.array_equal(lean.liquidated, whole.liquidated)
+    assert not [n for n, x in lean.metrics.items() if not identical(x, whole[n])]
 
 
 def test_a_sweep_over_numbers_compiles_once(whole):
