@@ -244,6 +244,15 @@ class DesignConfig:
     fund_most_pct: float | None = number(
         None, "highest first-loss capital, of open interest; null: any", above=0, most=1e6
     )
+    policies: list[str] = listed(
+        "ADL policies that are put beside the venue's",
+        {
+            "queue": "the highest score first",
+            "pro_rata": "everyone in proportion to size",
+            "top": "the venue.adl.top highest scores of a side in proportion to size",
+        },
+        default=("queue", "pro_rata"),
+    )
     weights: WeightsConfig = group(WeightsConfig)
     search: SearchConfig = group(SearchConfig)
 

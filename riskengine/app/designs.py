@@ -1,4 +1,4 @@
-"""Designs that are put beside today's: caps, margins, vaults, pools, and single notches of each."""
+"""Designs that are put beside today's: caps, margins, vaults, pools, ADL policies, and single notches."""
 
 import dataclasses
 from dataclasses import dataclass
@@ -26,18 +26,21 @@ NOTCH_FEE = 0.001  # of notional
 class WhatIf:
     """A design beside today's."""
 
-    kind: str  # caps, maintenance, vault, fee, fee_to_pool or split
+    kind: str  # caps, maintenance, vault, fee, fee_to_pool, policy or split
     factor: float  # on today's; what is added, for fees
     levers: Levers
     response: float | None = None  # how far accounts follow caps; None: caps stay
     marginal: bool = False  # a notch, for a marginal price
     share: np.ndarray | None = None  # of pools in the first-loss capital
+    policy: str | None = None  # of ADL
 
     @property
     def words(self) -> str:
         """What it is, for people."""
         if self.kind == "split":
             return "pools split by what they draw"
+        if self.policy is not None:
+            return POLICIES[self.policy]
         if self.kind in ADDED:
             return f"{ADDED[self.kind]} {100 * self.factor:+.3g} points"
         said = f"{KINDS[self.kind]} x {self.factor:.3g}"
@@ -46,13 +49,18 @@ class WhatIf:
     def of(self, setting: Setting) -> Setting:
         """The setting under this design."""
         found = levers.moved(setting, self.levers, self.response or 0.0)
-        if self.share is None:
-            return found
-        pools = dataclasses.replace(found.venue.pools, share=jnp.asarray(self.share))
-        return dataclasses.replace(found, venue=dataclasses.replace(found.venue, pools=pools))
+        venue = found.venue
+        if self.share is not None:
+            pools = dataclasses.replace(venue.pools, share=jnp.asarray(self.share))
+            venue = dataclasses.replace(venue, pools=pools)
+        if self.policy is not None:
+            adl = dataclasses.replace(venue.adl, policy=self.policy)
+            venue = dataclasses.replace(venue, adl=adl)
+        return dataclasses.replace(found, venue=venue)
 
 
 ADDED = {"fee": "liquidation fee", "fee_to_pool": "fees that pools receive"}
+POLICIES = {"queue": "ADL by queue", "pro_rata": "ADL pro rata", "top": "ADL of the top holders"}
 KINDS = {"caps": "leverage caps", "maintenance": "maintenance margin", "vault": "capital outside F"}
 
 
@@ -78,7 +86,15 @@ def what_ifs(venue: Venue, config: DesignConfig) -> list[WhatIf]:
         for factor in VAULTS:
             by = dataclasses.replace(levers.still(venue), vault=jnp.asarray(factor))
             found.append(WhatIf("vault", factor, by))
-    return found
+    return found + _policies(venue, config)
+
+
+def _policies(venue: Venue, config: DesignConfig) -> list[WhatIf]:
+    """Other ADL policies; a venue that closes one loser after another has only its queue."""
+    if venue.adl.allocation == "sequence":
+        return []
+    others = [policy for policy in config.policies if policy != venue.adl.policy]
+    return [WhatIf("policy", 1.0, levers.still(venue), policy=policy) for policy in others]
 
 
 def _fees(venue: Venue) -> list[WhatIf]:

@@ -4,7 +4,7 @@ import dataclasses
 import math
 import types
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import field
 from typing import Any
 
@@ -28,10 +28,15 @@ def choice(default: str, meaning: str, **names: str) -> Any:
     return field(default=default, metadata={"meaning": meaning, "names": names})
 
 
-def listed(meaning: str, names: Mapping[str, str] | None = None, **bounds: Any) -> Any:
-    """A list, empty by default, of names or of numbers with bounds."""
+def listed(
+    meaning: str,
+    names: Mapping[str, str] | None = None,
+    default: Sequence[str] = (),
+    **bounds: Any,
+) -> Any:
+    """A list of names or of numbers with bounds; empty if nothing else is said."""
     rules = bounds if names is None else {"names": names}
-    return field(default_factory=list, metadata={"meaning": meaning, **rules})
+    return field(default_factory=lambda: list(default), metadata={"meaning": meaning, **rules})
 
 
 def table(meaning: str, **bounds: Any) -> Any:
