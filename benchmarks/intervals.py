@@ -155,6 +155,19 @@ def ratio(p: float) -> Callable[[Random], Answer]:
     return draw
 
 
+def ratio_change(p: float) -> Callable[[Random], Answer]:
+    """Another design hits three quarters of the same equity, and takes 0.6 of the haircut from it."""
+
+    def draw(random: Random) -> Answer:
+        _, equity, haircut = amounts(random, p)
+        part = equity * (random.random(PATHS) < 0.75)
+        less = 0.6 * haircut * random.lognormal(-0.02, 0.2, PATHS)
+        mine, theirs = (part * less, part), (equity * haircut, equity)
+        return estimators.ratio_change("c", mine, theirs, EVERY), -0.08
+
+    return draw
+
+
 def conditional_mean(p: float) -> Callable[[Random], Answer]:
     def draw(random: Random) -> Answer:
         hit, equity, _ = amounts(random, p)
@@ -295,6 +308,7 @@ def cases() -> Iterator[Case]:
     for p in (0.5, 0.05):
         law = f"event on {100 * p:g} % of paths"
         yield Case("haircut, ratio of means, jackknife", law, ratio(p))
+        yield Case("change of a haircut, jackknife", law, ratio_change(p))
         yield Case("mean where an event is, jackknife", law, conditional_mean(p))
     yield Case("mean per crash", "Pareto 3", mean(3.0))
     yield Case("mean per crash", "Pareto 1.5: no variance", mean(1.5), (0.5, HIGH),

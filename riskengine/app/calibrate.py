@@ -61,6 +61,7 @@ class Done:
     compared: Compared
     given_up: GivenUp
     haircut: Estimate  # at today's fund
+    haircut_change: Estimate
     ran: Results  # without a limit
 
 
@@ -208,7 +209,7 @@ def calibrate(
     rarest = rare_capital.run(question, runs, config.design.rare_paths, level)
     exceed = frontier.carried(config.target.adl_probability, validate_design.paths(config))
     share = pool_shares(setting, needs, config.target.adl_probability, config.simulation.batch)
-    done = _beside(config, question, base, needs, share, exceed, runs)
+    done = _beside(config, question, base, levels, needs, share, exceed, runs)
     iso = _iso(question, base, done, levels, runs)
     searched = search.run(config, question, space, runs, screen) if space else None
     best = searched.levers if searched else levers.still(setting.venue)
@@ -239,7 +240,9 @@ def _levels(config, setting: Setting, base: Results, needs: Needs, runs: Bench):
     return runs.at_funds(setting, base, counts, "at levels of the fund")
 
 
-def _beside(config, question: Question, base, needs: Needs, share, exceed, runs: Bench):
+def _beside(
+    config, question: Question, base, levels, needs: Needs, share, exceed, runs: Bench
+) -> list[Done]:
     """Every design beside today's, on the first crashes of all."""
     setting = question.setting
     listed = designs.what_ifs(setting.venue, config.design)
@@ -248,18 +251,21 @@ def _beside(config, question: Question, base, needs: Needs, share, exceed, runs:
         listed.append(WhatIf("split", 1.0, still, share=share))
     count, own = validate_design.paths(config), float(setting.venue.capital)
     few, found = min(count, config.simulation.fund_paths), []
+    today = levels[own].some(slice(0, few))
     for number, design in enumerate(listed):
         moved = design.of(setting)
         what, total = f"designs beside today's: {len(listed)}", count * len(listed)
         ran = runs.unlimited(moved, np.arange(count), what, number * count, total)
         at_fund = runs.at_funds(moved, ran, {own: few}, "designs at today's fund")[own]
         mine = bench.needs(question, ran, needs.sample.level)
+        sample = mine.some(slice(0, few)).sample
         found.append(
             Done(
                 design,
                 frontier.compared(mine, needs.some(slice(0, count)), own, exceed),
                 levers.given_up(setting.books, moved.books),
-                haircuts.expected(at_fund, mine.some(slice(0, few)).sample),
+                haircuts.expected(at_fund, sample),
+                haircuts.changed(at_fund, today, sample),
                 ran,
             )
         )

@@ -120,6 +120,7 @@ def what_if_columns(found: "Calibration") -> dict[str, np.ndarray]:
             | parts("loss_beyond", both.beyond)
             | parts("loss_beyond_change", both.beyond_change)
             | parts("expected_haircut", done.haircut)
+            | parts("expected_haircut_change", done.haircut_change)
             | {
                 "equity_posted": done.given_up.equity,
                 "open_interest_given_up": done.given_up.open_interest,

@@ -107,7 +107,7 @@ def answer(screen: Screen, found: "Calibration", said: str, folder: Path) -> Non
         "what-ifs, not optima: how accounts follow is an assumption, shown as its response."
     )
     names = ("design", f"fund at {exceed}, change", "P(intervention) today's fund, change",
-             "open interest given up", "or equity posted")  # fmt: skip
+             "expected haircut, change", "open interest given up", "or equity posted")  # fmt: skip
     screen.table(names, [_beside(found, done) for done in found.designs])
     screen.say("What a notch buys, changes at today's fund:")
     screen.table(("notch", "P(intervention)", "need beyond the fund, mean"), _notches(found))
@@ -167,6 +167,7 @@ def _beside(found: "Calibration", done) -> list[str]:
     both, given = done.compared, done.given_up
     return [
         done.design.words, _change(found, both.target_change), _change(found, both.adl_change),
+        _change(found, done.haircut_change),
         percent(given.open_interest / found.interest), percent(given.equity / found.interest),
     ]  # fmt: skip
 

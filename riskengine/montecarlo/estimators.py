@@ -318,9 +318,7 @@ def _ratio(
     if base <= 0.0:
         return Estimate(name, None, None, None, *about, "nobody was hit")
     r = float(part.sum()) / base
-    what = "book" if sample.clustered(True) else "path"
-    group = sample.place if what == "book" else np.arange(sample.paths)
-    share, pull = np.bincount(group, whole) / base, np.bincount(group, part - r * whole) / base
+    share, pull, what = _pulls(part, whole, sample)
     seen = (share != 0.0) | (pull != 0.0)
     if seen.sum() < 2 or share.max() >= 1.0:
         return Estimate(name, r, None, None, *about, f"all in one {what}: no interval")
@@ -328,6 +326,39 @@ def _ratio(
     note = f"{hits} hits: poorly known" if hits < RARE else ""
     least = 0.0 if (part >= 0.0).all() else -math.inf  # what is never negative has no such mean
     return Estimate(name, r, max(r - error, least), r + error, *about, note)
+
+
+def _pulls(part: Values, whole: Values, sample: Sample) -> tuple[Values, Values, str]:
+    """Of every book (path, where the book is given): its share of `whole`, and how it pulls the ratio."""
+    what, base = "book" if sample.clustered(True) else "path", whole.sum()
+    group = sample.place if what == "book" else np.arange(sample.paths)
+    off = part - part.sum() / base * whole
+    return np.bincount(group, whole) / base, np.bincount(group, off) / base, what
+
+
+def ratio_change(
+    name: str, mine: tuple[Values, Values], theirs: tuple[Values, Values], sample: Sample
+) -> Estimate:
+    """E[part] / E[whole] less another such ratio of the same paths, with the jackknife's interval.
+
+    A book (a path, where the book is given) is left out of both at once, so what moves both ratios
+    alike cancels.
+    """
+    method = "difference of ratios of means"
+    about = (sample.level, sample.paths, None, method, "fraction")
+    (part, whole), (before, all_before) = np.asarray(mine, float), np.asarray(theirs, float)
+    if min(whole.sum(), all_before.sum()) <= 0.0:
+        return Estimate(name, None, None, None, *about, "nobody was hit")
+    change = float(part.sum() / whole.sum() - before.sum() / all_before.sum())
+    share, pull, what = _pulls(part, whole, sample)
+    other, against, _ = _pulls(before, all_before, sample)
+    groups = int(np.sum((share != 0.0) | (other != 0.0) | (pull != 0.0) | (against != 0.0)))
+    if groups < 2 or max(share.max(), other.max()) >= 1.0:
+        return Estimate(name, change, None, None, *about, f"all in one {what}: no interval")
+    moved = pull / (1.0 - share) - against / (1.0 - other)
+    fewest = max(share, other, key=lambda x: float(np.sum(x**2)))
+    error = math.sqrt((groups - 1) / groups * np.sum(moved**2)) * _student(fewest, sample.tail)
+    return Estimate(name, change, change - error, change + error, *about)
 
 
 def share_of(

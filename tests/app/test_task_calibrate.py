@@ -94,8 +94,9 @@ def test_designs_are_put_beside_todays(done, runs):
     assert (others.open_interest_given_up == 0).all() and others.response.isna().all()
     assert (found.fund_target_change_low <= found.fund_target_change).all()
     assert set(others[others.kind == "vault"].factor) == {0.0, 0.5, 2.0, 4.0}
-    (policy,) = found[found.kind == "policy"].design
-    assert policy == "ADL pro rata"  # the venue's own is the queue
+    (policy,) = found[found.kind == "policy"].itertuples()
+    assert policy.design == "ADL pro rata"  # the venue's own is the queue
+    assert policy.expected_haircut_change < 0 and policy.adl_probability_change == 0
     prices = table(runs, "prices")
     million = prices[prices.notch.str.contains("million")].set_index("risk").change
     assert million["adl"] < 0 and million["beyond"] < 0

@@ -398,6 +398,33 @@ def test_ratio_leaves_out_one_book_at_a_time():
     assert interval(found) == pytest.approx((found.value - reach, found.value + reach), rel=1e-9)
 
 
+def test_change_of_a_ratio_leaves_out_one_book_of_both():
+    random = np.random.default_rng(0)
+    whole, book = random.gamma(0.3, size=300), random.integers(0, 12, 300)
+    other = whole * random.uniform(0.5, 1.5, 300)
+    pairs = [(whole * random.random(300), whole), (0.5 * other * random.random(300), other)]
+    found = estimators.ratio_change("c", *pairs, Sample(book))
+
+    def change(kept) -> float:
+        return float(np.subtract(*(part[kept].sum() / all_[kept].sum() for part, all_ in pairs)))
+
+    left = np.array([change(book != b) for b in range(12)])
+    shares = [[x[book == b].sum() / x.sum() for b in range(12)] for x in (whole, other)]
+    fewest = min(1 / np.sum(np.square(share)) - 1 for share in shares)
+    middle = change(np.full(300, True))
+    reach = math.sqrt(11 / 12 * np.sum((left - middle) ** 2)) * stats.t.ppf(0.975, fewest)
+    assert found.value == pytest.approx(middle, rel=1e-9)
+    assert interval(found) == pytest.approx((middle - reach, middle + reach), rel=1e-9)
+
+
+def test_a_ratio_that_does_not_change_is_known_not_to():
+    part, whole = np.random.default_rng(0).random((2, PATHS))
+    found = estimators.ratio_change("c", (part, whole), (part, whole), Sample(BOOK))
+    assert (found.value, *interval(found)) == (0.0, 0.0, 0.0)
+    nobody = estimators.ratio_change("c", (part, whole), (0 * part, 0 * whole), Sample(BOOK))
+    assert nobody.value is None and nobody.note == "nobody was hit"
+
+
 def test_conditional_mean_is_the_ratio_to_the_hits():
     random = np.random.default_rng(0)
     hit, x = random.random(PATHS) < 0.1, random.random(PATHS) + BOOK
