@@ -272,8 +272,13 @@ def notes(config: Config, found: Study) -> list[str]:
     graded = evidence.grade(config.venue)
     said = [f"evidence for the preset {config.venue.name}: {graded}"] if graded else []
     said += list(question.opened.notes)
-    few = len(found.results) < ENOUGH
-    if few and config.scenario.law in ("crash", "concentration"):
+    few, drawn = len(found.results) < ENOUGH, config.scenario.law in ("crash", "concentration")
+    if drawn and (config.scenario.ranges or config.book.ranges):
+        said.append(
+            "intervals are of the simulation alone; law, depth, leverage and book are assumed, and the same "
+            "command with task=assumptions gives the band over them"
+        )
+    if few and drawn:
         books = counted(len(question.opened.holdings), "book")
         said.append(
             f"{counted(len(found.results), 'path')} and {books} are few: these numbers show how things "
