@@ -103,11 +103,11 @@ def answer(screen: Screen, found: "Calibration", said: str, folder: Path) -> Non
     )
     exceed = percent(found.exceed)
     screen.say(
-        f"Designs beside today's on the same crashes; fund for interventions in {exceed} of them. Caps are "
-        "what-ifs, not optima: how accounts follow is an assumption, shown as its response."
+        f"Changes by designs beside today's on the same crashes; fund for interventions in {exceed} of "
+        "them. Caps are what-ifs, not optima: how accounts follow is an assumption, shown as its response."
     )
-    names = ("design", f"fund at {exceed}, change", "P(intervention) today's fund, change",
-             "expected haircut, change", "open interest given up", "or equity posted")  # fmt: skip
+    names = ("design", f"fund at {exceed}, % of OI", "P(intervention) today's fund, pp",
+             "expected haircut, pp", "open interest given up", "or equity posted")  # fmt: skip
     screen.table(names, [_beside(found, done) for done in found.designs])
     screen.say("What a notch buys, changes at today's fund:")
     screen.table(("notch", "P(intervention)", "need beyond the fund, mean"), _notches(found))
@@ -148,14 +148,19 @@ RISKS = {
 
 def _change(found: "Calibration", e: Estimate) -> str:
     """A change with its interval; dollars as shares of open interest, probabilities in points."""
+    points = "" if e.value is None else " % of OI" if e.unit == "USD" else " pp"
+    return _bare(found, e) + points
+
+
+def _bare(found: "Calibration", e: Estimate) -> str:
+    """The same without its unit."""
     if e.value is None:
         return "not known"
     unit = found.interest if e.unit == "USD" else 1.0
-    points = "pp" if e.unit != "USD" else "% of OI"
     middle = _signed(e.value / unit)
     if e.low is None or e.high is None:
-        return f"{middle} {points}"
-    return f"{_signed(e.low / unit)} to {_signed(e.high / unit)} ({middle}) {points}"
+        return middle
+    return f"{_signed(e.low / unit)} to {_signed(e.high / unit)} ({middle})"
 
 
 def _signed(share: float) -> str:
@@ -166,8 +171,8 @@ def _signed(share: float) -> str:
 def _beside(found: "Calibration", done) -> list[str]:
     both, given = done.compared, done.given_up
     return [
-        done.design.words, _change(found, both.target_change), _change(found, both.adl_change),
-        _change(found, done.haircut_change),
+        done.design.words, _bare(found, both.target_change), _bare(found, both.adl_change),
+        _bare(found, done.haircut_change),
         percent(given.open_interest / found.interest), percent(given.equity / found.interest),
     ]  # fmt: skip
 
