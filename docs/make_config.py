@@ -57,7 +57,16 @@ without one; `simulation.grid` must then be given.
 def page() -> str:
     """The whole page."""
     parts = [INTRO, files(), "\n## One run\n\n", HEAD, rows(Config, ""), "\n"]
-    for name in ("venue", "book", "scenario", "simulation", "target", "design", "data"):
+    for name in (
+        "venue",
+        "book",
+        "scenario",
+        "simulation",
+        "target",
+        "design",
+        "assumptions",
+        "data",
+    ):
         kind = next(f.type for f in dataclasses.fields(Config) if f.name == name)
         parts.append(sections(kind, name, 2))
     return "".join(parts).rstrip() + "\n"

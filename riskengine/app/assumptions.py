@@ -128,7 +128,11 @@ def _compute(
     folder.write("assumptions.png", figure.png)
     graded = evidence.grade(config.venue)
     notes = [f"evidence for the preset {config.venue.name}: {graded}"] if graded else []
-    notes += [*question.opened.notes, *folder.notes]
+    notes += [
+        *question.opened.notes,
+        *run.few(config, config.simulation.paths, question),
+        *folder.notes,
+    ]
     screen.table(spread.HEAD, spread.rows(found))
     for line in spread.legend(found):
         screen.say(line)
@@ -157,8 +161,10 @@ def box(config: Config) -> list[Assumption]:
     found = []
     for group in GROUPS:
         settings = getattr(config, group)
-        for key, (low, high) in settings.ranges.items():
-            now = float(_at(settings, key))
+        for key, ends in settings.ranges.items():
+            if ends is None:
+                continue
+            (low, high), now = ends, float(_at(settings, key))
             if low <= now <= high:
                 found.append(Assumption(f"{group}.{key}", float(low), float(high), now))
     return found

@@ -128,15 +128,16 @@ def _capitals(found: "Calibration") -> list[list[str]]:
     rows, missing = [], {}
     for risk, level, e in tables.capital_for(found):
         if e.value is None:
-            missing.setdefault(risk, (level, e.note))
+            missing.setdefault(risk, []).append((level, e.note))
             continue
         hits = "" if e.hits is None else str(e.hits)
         span = ends(e.low, e.high, found.interest)
         rows.append(
             [RISKS[risk], percent(level), span, percent(e.value / found.interest), hits, e.note]
         )
-    for risk, (level, note) in missing.items():
-        rows.append([RISKS[risk], f"from {percent(level)} on", "", "not known", "", note])
+    for risk, lacking in missing.items():
+        levels = ", ".join(percent(level) for level, _ in lacking)
+        rows.append([RISKS[risk], levels, "", "not known", "", lacking[0][1]])
     return rows
 
 
@@ -238,9 +239,10 @@ def looks(found: "Calibration") -> list[str]:
     lines = []
     for look in found.verdict.looks:
         size = percent(look.needed / found.interest) if np.isfinite(look.needed) else "no capital"
+        why = f" ({look.missed[look.binds]})" if look.missed.get(look.binds) else ""
         lines.append(
             f"look {look.number}: {counted(look.paths, 'fresh crash')}, spends {look.alpha:.4g}, verifies "
-            f"{size}, binds: {LIMITS[look.binds]}"
+            f"{size}, binds: {LIMITS[look.binds]}{why}"
         )
     return lines
 

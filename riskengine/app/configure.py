@@ -111,7 +111,10 @@ def _set(config: Any, override: Any) -> None:
         raise InputError(name, "is there already: set it without +", override.input_line)
     if override.is_delete():
         table, _, last = name.rpartition(".")
-        OmegaConf.select(config, table).pop(last)
+        if name in overrides.TABLES:
+            OmegaConf.update(config, name, {}, merge=False)
+        else:
+            OmegaConf.select(config, table).pop(last)
         return
     tree = override.value()
     for part in reversed(name.split(".")):

@@ -15,6 +15,7 @@ CONF = HERE / "conf" if (HERE / "conf").is_dir() else HERE.parent / "conf"
 GROUPS = ("venue", "book", "scenario", schema.EXPERIMENT)
 USAGE = "usage: riskengine [-m] [KEY=VALUE ...]"
 LENGTH_MAX, DEPTH_MAX, SWEEP_MAX = 100_000, 20, 10_000
+TABLES = ("book.ranges", "scenario.ranges")  # that may be left out as a whole
 FORBIDDEN = re.compile(r"_target_|_partial_|_recursive_|_convert_|_args_")
 LAUNCHER = re.compile(r"hydra/launcher=|hydra\.launcher\.\w+=")
 UNDERFLOW = re.compile(r"[+-]?[0-9_.]*[1-9][0-9_.]*[eE]-[0-9]+")
@@ -140,14 +141,17 @@ def _read(text: str) -> Any:
 
 
 def _known(override: Any) -> None:
-    """A key of the schema. Entries of tables can be added and removed, the experiment removed."""
+    """A key of the schema. Entries of tables can be added and removed, the experiment and ranges removed."""
     name, adds = override.key_or_group, override.is_add() or override.is_force_add()
     key = schema.find(name)
     if key is None and name != schema.EXPERIMENT:
         raise schema.no_such_key(name, (override.input_line or "").partition("=")[2])
     if adds and not (key and key.entry):
         raise InputError(name, "is there already: set it without +", override.input_line)
-    if override.is_delete() and name != schema.EXPERIMENT and not (key and key.entry == name):
+    whole = name in TABLES
+    if override.is_delete() and not (
+        whole or name == schema.EXPERIMENT or key and key.entry == name
+    ):
         raise InputError(name, "cannot be removed", override.input_line)
 
 

@@ -272,18 +272,12 @@ def notes(config: Config, found: Study) -> list[str]:
     graded = evidence.grade(config.venue)
     said = [f"evidence for the preset {config.venue.name}: {graded}"] if graded else []
     said += list(question.opened.notes)
-    few, drawn = len(found.results) < ENOUGH, config.scenario.law in ("crash", "concentration")
-    if drawn and (config.scenario.ranges or config.book.ranges):
+    if config.scenario.law in DRAWN and (config.scenario.ranges or config.book.ranges):
         said.append(
             "intervals are of the simulation alone; law, depth, leverage and book are assumed, and the same "
             "command with task=assumptions gives the band over them"
         )
-    if few and drawn:
-        books = counted(len(question.opened.holdings), "book")
-        said.append(
-            f"{counted(len(found.results), 'path')} and {books} are few: these numbers show how things "
-            "work and say little about any venue"
-        )
+    said += few(config, len(found.results), question)
     coarse = max(p.dt_s for p in config.simulation.grid)
     if coarse > config.venue.dt_max_s:
         said.append(
@@ -310,6 +304,20 @@ def notes(config: Config, found: Study) -> list[str]:
             "the first intervention, levels.csv after it"
         )
     return said
+
+
+def few(config: Config, paths: int, question: Question) -> list[str]:
+    """A warning where paths are few."""
+    if paths >= ENOUGH or config.scenario.law not in DRAWN:
+        return []
+    books = counted(len(question.opened.holdings), "book")
+    return [
+        f"{counted(paths, 'path')} and {books} are few: these numbers show how things work and say "
+        "little about any venue"
+    ]
+
+
+DRAWN = ("crash", "concentration")  # laws that draw crashes
 
 
 def _modelled(question: Question) -> str:

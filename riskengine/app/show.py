@@ -162,7 +162,7 @@ SHOWN = {
     "expected_pnl_haircut": "haircut of profit, mark",
     "haircut_p99": "haircut of one account, p99",
     "accounts_hit": "accounts deleveraged",
-    "adl_loss_mark": "ADL loss, mark",
+    "adl_loss_mark": "ADL loss, mark, per crash with ADL",
     "adl_loss_index": "ADL loss, index",
     "adl_loss_5min": "ADL loss, 5 min later",
     "adl_loss_60min": "ADL loss, 60 min later",

@@ -63,7 +63,7 @@ def _most(found: "Found", one: "Spread") -> str:
     assert one.shares is not None
     order = np.argsort(-one.shares.first)[:MOST]
     named = ", ".join(f"{found.box[j].name} ({100 * one.shares.first[j]:.0f} %)" for j in order)
-    return f"Of that band's variance most comes from {named}"
+    return f"Of what the fit explains of that band most comes from {named}"
 
 
 def rows(found: "Found") -> list[list[str]]:

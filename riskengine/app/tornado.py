@@ -160,7 +160,8 @@ def legend(found: "Found") -> list[str]:
     """How the table is to be read."""
     said = [
         f"Effect of one step more, with its {100 * found.case.level:g} % interval: half of what lies "
-        "between a step more and a step less; where a lever moves one way only (+ or −), of that step. "
+        "between a step more and a step less; where a lever moves one way only (+ or −), of that step; of "
+        "depth and volatility also the slope (docs/sensitivity.md), which the bars of the chart do not show. "
         "OI: open interest. (?): rests on fewer than 10 paths."
     ]
     reasons: dict[str, list[str]] = {}

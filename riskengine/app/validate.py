@@ -45,18 +45,20 @@ def check(config: Config) -> None:
 
 
 def ranges(group: str, given: dict) -> None:
-    """Two ends in ascending order for keys that are numbers, both of which the key may be."""
+    """Two ends in ascending order for keys that are numbers, both of which the key may be; null: none."""
     from riskengine.app import fields, schema
 
     for name, ends in given.items():
         where, key = f"{group}.ranges.{name}", schema.find(f"{group}.{name}")
         if key is None or key.kind is not float:
             raise InputError(where, f"must be named after a number of {group}", name)
+        if ends is None:
+            continue
         numbers = isinstance(ends, list) and all(type(x) in (int, float) for x in ends)
         if not numbers or len(ends) != 2 or not ends[0] < ends[1]:
-            raise InputError(where, "must be [lowest, highest]", ends)
+            raise InputError(where, "must be [lowest, highest], or null", ends)
         for end in ends:
-            fields.check_number(end, key.rules, where)
+            fields.check_number(float(end), key.rules, where)
 
 
 def assumptions(config: Config) -> None:

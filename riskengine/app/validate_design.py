@@ -3,7 +3,7 @@
 import dataclasses
 import math
 
-from riskengine.app.config import Config
+from riskengine.app.config import PATHS_MAX, Config, SearchConfig
 from riskengine.errors import InputError
 
 FACTORS = ("caps", "maintenance", "vault")
@@ -30,9 +30,17 @@ def check(config: Config) -> None:
 
 def _reaches(config: Config) -> None:
     """The paths of a look can carry an upper limit at the last look's level."""
-    if config.design.verify_paths is None:
-        return
     needed = _least(config)
+    if config.design.verify_paths is None:
+        if verify_paths(config) > PATHS_MAX:
+            name = min(
+                ("adl_probability", "depletion_probability"),
+                key=lambda n: getattr(config.target, n),
+            )
+            takes = f"a look would take {verify_paths(config):,} crashes"
+            must = f"must be larger: {takes}, the most is {PATHS_MAX:,}"
+            raise InputError(f"target.{name}", must, getattr(config.target, name))
+        return
     if config.design.verify_paths < needed:
         rarest = min(config.target.adl_probability, config.target.depletion_probability)
         must = f"must be >= {needed} to verify a probability of {rarest:g} in {config.design.looks} looks"
@@ -60,6 +68,7 @@ def verify_paths(config: Config) -> int:
 def _search(config: Config) -> None:
     """Weights and what is searched with them belong together."""
     design = config.design
+    _bounds(design.search)
     weights = dataclasses.asdict(design.weights)
     given = {name: x for name, x in weights.items() if x is not None}
     if not given:
@@ -74,14 +83,18 @@ def _search(config: Config) -> None:
     if "caps" in design.search.free and design.response is None:
         must = "must be given where caps are searched: how far accounts follow decides what they do"
         raise InputError("design.response", must, "null")
-    for name in (*FACTORS, "fee", "fee_to_pool"):
-        unit = "" if name in FACTORS else "_pct"
-        low, high = (getattr(design.search, f"{name}_{end}{unit}") for end in ("least", "most"))
-        if low > high:
-            field = f"design.search.{name}_least{unit}"
-            raise InputError(field, f"must be <= design.search.{name}_most{unit} ({high:g})", low)
     if "vault" in design.search.free and not any(
         pool.fixed_pct > 0 and not pool.share_pct for pool in config.venue.pools.values()
     ):
         must = f"must not hold vault: {config.venue.name} has no capital outside the first-loss capital"
         raise InputError("design.search.free", must, design.search.free)
+
+
+def _bounds(search: SearchConfig) -> None:
+    """Of every lever the least is not above the most, whether it is searched or not."""
+    for name in (*FACTORS, "fee", "fee_to_pool"):
+        unit = "" if name in FACTORS else "_pct"
+        low, high = (getattr(search, f"{name}_{end}{unit}") for end in ("least", "most"))
+        if low > high:
+            field = f"design.search.{name}_least{unit}"
+            raise InputError(field, f"must be <= design.search.{name}_most{unit} ({high:g})", low)

@@ -143,3 +143,23 @@ def test_what_cannot_be_asked_is_refused_in_one_line(overrides, words):
     given = {o.partition("=")[0]: o for o in (*asked, *overrides)}
     with pytest.raises(InputError, match=f"^{words}"):
         validate.check(configure.load(list(given.values())))
+
+
+@pytest.mark.parametrize(
+    "overrides, gone, there",
+    [
+        (["~scenario.ranges"], "scenario.", "book.leverage"),
+        (["~book.ranges"], "book.", "scenario.crash.df"),
+        (["scenario.ranges={crash.df: null}"], "scenario.crash.df", "scenario.crash.jump_pct"),
+        (["scenario.ranges={crash.df: [2.1, 5]}"], None, "scenario.crash.df"),
+        (["+book.ranges.maker_leverage=[1,4]"], None, "book.maker_leverage"),
+    ],
+)
+def test_ranges_are_the_users_own(overrides, gone, there):
+    """Every form that docs/assumptions.md names."""
+    config = configure.load(["task=assumptions", "assumptions.paths=500", *overrides])
+    validate.check(config)
+    found = {one.name: (one.low, one.high) for one in assumptions.box(config)}
+    assert there in found and not (gone and any(name.startswith(gone) for name in found))
+    if "[2.1, 5]" in overrides[0]:
+        assert found[there] == (2.1, 5.0)

@@ -165,6 +165,8 @@ def test_a_stopped_search_goes_on_and_what_is_not_met_says_what_binds(worker, do
              "design.search.maintenance_least=3"], "design.search.maintenance_least",
         ),
         (["design.weights.capital=0.1", "design.search.free=[vault]"], "design.search.free"),
+        (["design.search.caps_least=2"], "design.search.caps_least"),
+        (["target.adl_probability=1e-7"], "target.adl_probability"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_asked_is_one_line(arguments, field, capsys, tmp_path):
