@@ -44,11 +44,11 @@ class Measure:
     need: str
     exceed: float | None = None  # a fund target; else P(need > F)
 
-    def of(self, results: Results, capital: float) -> float:
-        """log F*, or the log-odds of the event, with half an event more on each side."""
+    def of(self, results: Results, capital: float, interest: float) -> float:
+        """log of F* over open interest, or the log-odds of the event, with half an event on each side."""
         need = results[self.need]
         if self.exceed is not None:
-            return float(np.log(estimators.upper(need, self.exceed)))
+            return float(np.log(estimators.upper(need, self.exceed) / interest))
         hits = float(np.sum(need > capital))
         return float(np.log((hits + 0.5) / (len(need) - hits + 0.5)))
 
@@ -111,7 +111,8 @@ def _compute(
 ) -> Outcome:
     began = time.monotonic()
     found = measure(config, question, folder, screen)
-    sentence, figure = spread.sentence(found), spread.figure(found)
+    sentence = spread.sentence(found)
+    figure = spread.figure(found) if spread.lead(found).shares is not None else None
     listed = [e for s in found.spreads for e in (s.base, s.band, *indices(found, s)) if e]
     facts = device.facts() | {
         "riskengine": riskengine.__version__, "commit": device.commit(),
@@ -124,8 +125,9 @@ def _compute(
     folder.write("assumptions.csv", store.to_csv(spread.columns(found)))
     records = [e.record() for e in listed]
     folder.write("estimates.json", store.to_json({"run": facts, "estimates": records}))
-    folder.write("assumptions.svg", figure.svg)
-    folder.write("assumptions.png", figure.png)
+    if figure:
+        folder.write("assumptions.svg", figure.svg)
+        folder.write("assumptions.png", figure.png)
     graded = evidence.grade(config.venue)
     notes = [f"evidence for the preset {config.venue.name}: {graded}"] if graded else []
     notes += [
@@ -133,10 +135,12 @@ def _compute(
         *run.few(config, config.simulation.paths, question),
         *folder.notes,
     ]
-    screen.table(spread.HEAD, spread.rows(found))
+    if figure:
+        screen.table(spread.HEAD, spread.rows(found))
     for line in spread.legend(found):
         screen.say(line)
-    screen.say(f"the figure: {folder.folder / 'assumptions.png'}")
+    if figure:
+        screen.say(f"the figure: {folder.folder / 'assumptions.png'}")
     for note in notes:
         screen.note(note)
     headline = {e.name: e.value for e in (s.base for s in found.spreads)}
@@ -213,10 +217,13 @@ def measure(config: Config, question: Question, folder: RunFolder, screen: Scree
             run_set = _run(one, asked.paths, batch, progress, number, len(questions))
             ran = kept.one(paths + number * asked.paths, asked.paths, run_set)
             intact(ran)
-            answers.append([m.of(ran, float(one.venue.capital)) for m in _measures(config)])
+            about = float(one.venue.capital), one.open_interest
+            answers.append([m.of(ran, *about) for m in _measures(config)])
     found = dataclasses.replace(found, sets=sets)
+    interests = [one.open_interest for one in questions]
     spreads = [
-        _spread(found, m, every, np.asarray(answers)[:, n]) for n, m in enumerate(_measures(config))
+        _spread(found, m, every, np.asarray(answers)[:, n], interests)
+        for n, m in enumerate(_measures(config))
     ]
     return dataclasses.replace(found, spreads=spreads)
 
@@ -261,13 +268,15 @@ def _alike(config: Config, assumptions_: list[Assumption], sets: Values) -> list
 # What follows
 
 
-def _spread(found: Found, measure_: Measure, every: Results, y: Values) -> Spread:
+def _spread(
+    found: Found, measure_: Measure, every: Results, y: Values, interests: list[float]
+) -> Spread:
     """The base with its interval, and the band around it; y is that of the base, then of the sets."""
     config = found.config
     level, seed = config.simulation.confidence, config.simulation.seed
     sample = Sample(every.book, level, len(found.question.opened.holdings) > 1)
     base = _base(measure_, every, sample, float(found.question.venue.capital))
-    answers = np.asarray([_plain(measure_, one) for one in y[1:]])
+    answers = np.asarray([_plain(measure_, *one) for one in zip(y, interests, strict=True)][1:])
     certain = measure_.exceed is None and base.value in (0.0, 1.0)
     if base.value is None or certain or not np.isfinite(y).all():
         nothing = np.full((len(found.box), 2), np.nan)
@@ -304,9 +313,11 @@ def _one(now: Values, number: int, end: float) -> Values:
     return found
 
 
-def _plain(measure_: Measure, y: float) -> float:
-    """A number of a set on its own scale."""
-    return float(np.exp(y)) if measure_.exceed is not None else float(1.0 / (1.0 + np.exp(-y)))
+def _plain(measure_: Measure, y: float, interest: float) -> float:
+    """A number of a set on its own scale; a fund in USD of its own open interest."""
+    if measure_.exceed is not None:
+        return float(np.exp(y)) * interest
+    return float(1.0 / (1.0 + np.exp(-y)))
 
 
 def _base(measure_: Measure, every: Results, sample: Sample, capital: float) -> Estimate:

@@ -109,7 +109,7 @@ def _set(config: Any, override: Any) -> None:
         raise InputError(entry, must, override.input_line)
     if there and override.is_add() and name == entry:
         raise InputError(name, "is there already: set it without +", override.input_line)
-    if override.is_delete():
+    if override.is_delete() or (name in overrides.TABLES and override.value() == {}):
         table, _, last = name.rpartition(".")
         if name in overrides.TABLES:
             OmegaConf.update(config, name, {}, merge=False)

@@ -54,8 +54,10 @@ def run(config: Config, question: Question, space: Space, runs: Bench, screen: S
     }
     ends = {"today": today} | {name: one.x for name, one in found.items()}
     last = dataclasses.replace(trial, first=AGAIN)
-    cost = {name: last.objective(x) for name, x in ends.items()}
-    winner = min(cost, key=lambda name: cost[name])
+    each = {name: last.at(x, 0.0) for name, x in ends.items()}
+    cost = {name: objective for name, (objective, _) in each.items()}
+    # the cheapest that keeps to the highest capital; if none does, the one that is least above it
+    winner = min(each, key=lambda name: (max(each[name][1], 0.0), each[name][0]))
     best = (
         levers.still(question.venue)
         if winner == "today"

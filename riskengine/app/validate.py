@@ -1,6 +1,7 @@
 """What one field cannot tell: rules between the fields of a configuration. No jax here."""
 
 import math
+from typing import Any
 
 from riskengine.app import validate_design, validate_venue
 from riskengine.app.config import (
@@ -39,19 +40,24 @@ def check(config: Config) -> None:
     if config.task == "sensitivity":
         sensitivity(config)
     for group in ("book", "scenario"):
-        ranges(group, getattr(config, group).ranges)
+        ranges(group, getattr(config, group))
     if config.task == "assumptions":
         assumptions(config)
 
 
-def ranges(group: str, given: dict) -> None:
+def ranges(group: str, of: Any) -> None:
     """Two ends in ascending order for keys that are numbers, both of which the key may be; null: none."""
     from riskengine.app import fields, schema
 
-    for name, ends in given.items():
+    for name, ends in of.ranges.items():
         where, key = f"{group}.ranges.{name}", schema.find(f"{group}.{name}")
         if key is None or key.kind is not float:
             raise InputError(where, f"must be named after a number of {group}", name)
+        if schema.at(of, name) is None:
+            must = (
+                f"must be left out while {group}.{name} is null: that has no place between two ends"
+            )
+            raise InputError(where, must, ends)
         if ends is None:
             continue
         numbers = isinstance(ends, list) and all(type(x) in (int, float) for x in ends)
@@ -81,8 +87,17 @@ def assumptions(config: Config) -> None:
     if asked.paths < least:
         must = f"must be >= {least}: {RARE} crashes beyond a target of {rarest:g}"
         raise InputError("assumptions.paths", must, asked.paths)
-    if not config.scenario.ranges and not config.book.ranges:
-        raise InputError("scenario.ranges", f"must name at least one assumption {must}", "{}")
+    if not any(_assumed(of) for of in (config.book, config.scenario)):
+        must = "must hold the present value of at least one key for task=assumptions"
+        raise InputError("scenario.ranges", must, config.scenario.ranges or "{}")
+
+
+def _assumed(of: Any) -> bool:
+    """Whether any key lies in its range: others were chosen on purpose."""
+    from riskengine.app import schema
+
+    given = ((schema.at(of, name), ends) for name, ends in of.ranges.items() if ends is not None)
+    return any(low <= now <= high for now, (low, high) in given)
 
 
 RARE = 5  # crashes beyond the target of a set of assumptions, at least

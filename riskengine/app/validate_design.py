@@ -7,6 +7,8 @@ from riskengine.app.config import PATHS_MAX, Config, SearchConfig
 from riskengine.errors import InputError
 
 FACTORS = ("caps", "maintenance", "vault")
+EACH = 3  # evaluations that a start of the search takes at least
+RARE_LEAST = 32  # weighted crashes
 LAWS = ("crash", "concentration")
 ALLOWANCE = 3.0  # times the independent paths of an upper limit: books make paths alike
 
@@ -24,6 +26,9 @@ def check(config: Config) -> None:
     if config.simulation.fidelity == "grouped":
         must = "must be full or auto for task=calibrate, which runs every account"
         raise InputError("simulation.fidelity", must, "grouped")
+    if 0 < config.design.rare_paths < RARE_LEAST:
+        must = f"must be 0 or >= {RARE_LEAST}: fewer cannot carry a probability"
+        raise InputError("design.rare_paths", must, config.design.rare_paths)
     _reaches(config)
     _search(config)
 
@@ -78,6 +83,10 @@ def _search(config: Config) -> None:
         return
     if not any(given.values()):
         raise InputError("design.weights", "must have one above 0", given)
+    if design.search.budget < EACH * design.search.starts:
+        takes = f"each start takes at least {EACH} of design.search.budget"
+        must = f"must be <= {design.search.budget // EACH}: {takes}"
+        raise InputError("design.search.starts", must, design.search.starts)
     if not design.search.free:
         raise InputError("design.search.free", "must name a lever where weights are given", [])
     if "caps" in design.search.free and design.response is None:

@@ -124,7 +124,7 @@ def _smallest(capital: np.ndarray, meets: np.ndarray) -> float:
 
 def carried(exceed: float, paths: int) -> float:
     """The probability at which fund targets of so many paths are compared: `exceed` or the least."""
-    return max(exceed, CARRIED / paths)
+    return max(exceed, min(CARRIED / paths, 0.5))
 
 
 @dataclass(frozen=True)

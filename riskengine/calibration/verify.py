@@ -18,6 +18,8 @@ from riskengine.calibration.frontier import Needs
 from riskengine.montecarlo import estimators
 from riskengine.montecarlo.estimators import Estimate
 
+BEYOND = 30  # crashes that need more than a capital, for an upper limit of the mean beyond it
+
 
 @dataclass(frozen=True)
 class Limits:
@@ -72,9 +74,13 @@ def look(number: int, alpha: float, fresh: Needs, limits: Limits) -> Look:
             missed[name] = found.note or "the sample has no upper limit"
     if limits.loss is not None:
         (found,) = frontier.for_loss("loss", needs, [limits.loss])
-        capital["loss"] = math.inf if found.high is None else found.high
-        if found.high is None:
-            missed["loss"] = found.note
+        beyond = int(np.sum(needs.beyond > (math.inf if found.high is None else found.high)))
+        known = found.high is not None and (beyond >= BEYOND or found.high == 0.0)
+        capital["loss"] = found.high if known and found.high is not None else math.inf
+        if not known:
+            missed["loss"] = found.note or (
+                f"a mean that rests on {beyond} crashes beyond the capital, where {BEYOND} are asked for"
+            )
     return Look(number, tail, needs.sample.paths, capital, missed)
 
 

@@ -134,6 +134,10 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_answer(said, worker, place):
         (["book.ranges.leverage=[0.7,100]"], "book.ranges.leverage must be an? [a-z]+ >= 0.1 and <= 10"),
         (["+book.ranges.levarage=[1,2]"], "book.ranges.levarage must be named after a number of book"),
         (["+book.ranges.reader=[1,2]"], "book.ranges.reader must be named after a number of book"),
+        (["+book.ranges.leverage_cap=[5,20]"], "book.ranges.leverage_cap must be left out while"),
+        (["scenario.ranges={}", "book.ranges={}"], "scenario.ranges must hold the present value"),
+        (["~scenario.ranges", "book.leverage=2", "book.long_leverage=5", "book.long_share_pct=30"],
+         "scenario.ranges must hold the present value"),
         (["book=file", "book.path=x.csv"], "book.complete must be true for task=assumptions"),
     ],
 )  # fmt: skip

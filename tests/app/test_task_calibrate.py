@@ -166,6 +166,11 @@ def test_a_stopped_search_goes_on_and_what_is_not_met_says_what_binds(worker, do
         ),
         (["design.weights.capital=0.1", "design.search.free=[vault]"], "design.search.free"),
         (["design.search.caps_least=2"], "design.search.caps_least"),
+        (["design.rare_paths=1"], "design.rare_paths"),
+        (
+            ["design.weights.capital=0.1", "design.search.free=[maintenance]",
+             "design.search.budget=8", "design.search.starts=64"], "design.search.starts",
+        ),
         (["target.adl_probability=1e-7"], "target.adl_probability"),
     ],
 )  # fmt: skip
