@@ -1,12 +1,14 @@
 """How often a verified target truly holds, and whether gradients pay in the search for a design.
 
-    python benchmarks/calibration.py coverage               400 calibrations and more
+    python benchmarks/calibration.py coverage               800 calibrations of each kind
+    python benchmarks/calibration.py weighted               the same for rare targets
     python benchmarks/calibration.py search --sizes 1 4 12  paths to the same verified objective
 
 `coverage` runs the engine once on many small books and takes them for the world: what holds there is
 known. Every calibration draws books with replacement, and crashes of each, for each of its looks, and
 verifies a capital (`riskengine.calibration.verify`); counted is how often P(need > F) in the world
-keeps the target. `search` runs both searches of `riskengine.calibration.solve` with the same number of
+keeps the target. `weighted` does so with looks of weighted crashes, from a world whose scales lean to
+large ones. `search` runs both searches of `riskengine.calibration.solve` with the same number of
 evaluations on the same crashes; designs on the way are judged on other crashes, and reported is after
 how many paths each search first came, and stayed, within so much of the best that either found.
 """
@@ -27,7 +29,7 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("what", choices=("coverage", "search"))
+    parser.add_argument("what", choices=("coverage", "weighted", "search"))
     parser.add_argument("--repeats", type=int, default=800)
     parser.add_argument("--books", type=int, default=256, help="of the world")
     parser.add_argument("--crashes", type=int, default=256, help="of each of its books")
@@ -35,7 +37,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--budget", type=int, default=48, help="evaluations of a search")
     parser.add_argument("--paths", type=int, default=128, help="of an evaluation")
     parser.add_argument("--judge", type=int, default=512, help="paths that judge a design")
-    parser.add_argument("--venue", default="bybit")
+    parser.add_argument("--venue", default="hyperliquid")
     parser.add_argument("--seeds", type=int, nargs="*", default=[0])
     return parser.parse_args()
 
@@ -51,47 +53,108 @@ def question(*overrides: str):
 
 # How often it holds
 
+LOOKS = (1, 2, 3)
+PLAIN = (  # target, books and crashes of each in a look
+    (0.1, 32, 16), (0.05, 32, 32), (0.02, 32, 64), (0.02, 256, 8), (0.01, 32, 64), (0.01, 256, 8),
+)  # fmt: skip
+WEIGHTED = ((1e-3, 2048), (1e-3, 4096))  # target, weighted paths of a look
+
 
 def coverage(asked: argparse.Namespace) -> None:
     """A world of many books, and calibrations that see a part of it."""
     from riskengine.calibration import verify
-    from riskengine.calibration.verify import Limits, Verdict
 
     need = world(asked)
-    for exceed, books, crashes in ((0.1, 32, 16), (0.05, 32, 32), (0.02, 32, 64)):
-        limits, held, verified, began = Limits(exceed, exceed), 0, 0, time.monotonic()
-        random = np.random.Generator(np.random.PCG64(1))
-        ratio = []
-        for _ in range(asked.repeats):
-            looks = [
-                verify.look(k, 0.05, drawn(need, random, books, crashes), limits) for k in (1, 2, 3)
-            ]
-            found = Verdict(looks, limits)
-            verified += found.met
-            if found.met:
-                held += float(np.mean(need > found.capital)) <= exceed
-                ratio.append(found.capital / np.quantile(need, 1.0 - exceed))
-        share = held / verified
-        error = math.sqrt(share * (1.0 - share) / verified)
-        print(
-            f"target {exceed:g}, {books} books x {crashes} crashes, 3 looks: {asked.repeats} calibrations, "
-            f"{verified} verified, {held} hold: {share:.3f} ({error:.3f}); median capital "
-            f"{np.median(ratio):.2f} F*; {time.monotonic() - began:.0f} s",
-            flush=True,
-        )
+    for exceed, books, crashes in PLAIN:
+
+        def look(k: int, random, limits, books=books, crashes=crashes):
+            return verify.look(k, 0.05, drawn(need, random, books, crashes), limits)
+
+        truth = float(np.quantile(need, 1.0 - exceed))
+        repeated(asked, f"{books} books x {crashes} crashes", exceed, truth, look)
+
+
+def weighted(asked: argparse.Namespace) -> None:
+    """The same where looks are of weighted crashes: the world's scales lean to large ones."""
+    from riskengine.calibration import verify
+    from riskengine.montecarlo.estimators import Sample
+    from riskengine.montecarlo.weighted import WeightedPaths
+
+    surveyed, need = leaning(asked)
+    rows = np.arange(len(need))
+    known = WeightedPaths(need, surveyed.weight, rows, Sample(surveyed.book), "the world")
+    for exceed, paths in WEIGHTED:
+
+        def look(k: int, random, limits, exceed=exceed, paths=paths):
+            rare = chosen(surveyed, need, random, exceed, paths)
+            few = drawn(need[None, :8], random, 2, 4)
+            return verify.look(k, 0.05, few, limits, {"adl": rare, "dry": rare})
+
+        repeated(asked, f"{paths} weighted crashes", exceed, known.target(exceed), look)
+
+
+def repeated(asked: argparse.Namespace, what: str, exceed: float, truth: float, look) -> None:
+    """Calibrations of three looks each, and how many of them hold."""
+    from riskengine.calibration.verify import Limits, Verdict
+
+    random, limits, began = (
+        np.random.Generator(np.random.PCG64(1)),
+        Limits(exceed, exceed),
+        time.monotonic(),
+    )
+    ratio = []
+    for _ in range(asked.repeats):
+        found = Verdict([look(k, random, limits) for k in LOOKS], limits)
+        if found.met:
+            ratio.append(found.capital / truth)
+    held = int(np.sum(np.asarray(ratio) >= 1.0))
+    share = held / max(len(ratio), 1)
+    error = math.sqrt(share * (1.0 - share) / max(len(ratio), 1))
+    print(
+        f"target {exceed:g}, {what}, {len(LOOKS)} looks: {asked.repeats} calibrations, {len(ratio)} "
+        f"verified, {held} hold: {share:.3f} ({error:.3f}); median capital {np.median(ratio):.2f} F*; "
+        f"{time.monotonic() - began:.0f} s",
+        flush=True,
+    )
 
 
 def world(asked: argparse.Namespace) -> np.ndarray:
     """Needs (books, crashes) of every crash of the world, USD."""
-    config, of = question(
-        "experiment=small", "venue=hyperliquid", "book.markets=[BTC]", "book.accounts=60",
+    of, paths, began = *small(asked), time.monotonic()
+    ran = of.setting.unlimited(paths)
+    said(asked, paths, began)
+    return ran["adl_required_fund"].reshape(asked.crashes, asked.books).T
+
+
+def leaning(asked: argparse.Namespace):
+    """The crashes of such a world with leaning scales, as a survey sees them, and what each needs."""
+    from riskengine.app import rare
+    from riskengine.montecarlo.importance import CAREFUL, Surveyed
+
+    of, paths, began = *small(asked), time.monotonic()
+    parts = (of.setting.books, of.setting.venue, of.setting.scenario, of.setting.simulation)
+    rarest = min(exceed for exceed, _ in WEIGHTED)
+    surveyed = Surveyed.of(of.key, *parts, paths, rarest, CAREFUL)
+    ran = of.setting.unlimited(paths, scale=surveyed.scale)
+    said(asked, paths, began)
+    return surveyed, rare.usable(ran, "adl_required_fund")
+
+
+def small(asked: argparse.Namespace):
+    """The study of a world, and its paths."""
+    _, of = question(
+        "experiment=small", f"venue={asked.venue}", "book.markets=[BTC]", "book.accounts=60",
         f"book.books={asked.books}", "simulation.grid=[{duration_min: 20, dt_s: 40}]",
     )  # fmt: skip
-    began, paths = time.monotonic(), np.arange(asked.books * asked.crashes)
-    ran = of.setting.unlimited(paths)
+    return of, np.arange(asked.books * asked.crashes)
+
+
+def said(asked: argparse.Namespace, paths: np.ndarray, began: float) -> None:
     seconds = time.monotonic() - began
-    print(f"the world: {len(paths)} paths on {asked.books} books, {seconds:.0f} s", flush=True)
-    return ran["adl_required_fund"].reshape(asked.crashes, asked.books).T
+    print(
+        f"the world: {asked.venue}, {len(paths)} paths on {asked.books} books, {seconds:.0f} s",
+        flush=True,
+    )
 
 
 def drawn(need: np.ndarray, random: np.random.Generator, books: int, crashes: int):
@@ -103,6 +166,28 @@ def drawn(need: np.ndarray, random: np.random.Generator, books: int, crashes: in
     columns = np.stack([random.permutation(need.shape[1])[:crashes] for _ in rows])
     seen = need[rows[:, None], columns].ravel()
     return Needs(seen, seen, seen, Sample(np.repeat(np.arange(books), crashes)))
+
+
+def chosen(surveyed, need: np.ndarray, random: np.random.Generator, exceed: float, paths: int):
+    """A look's survey of drawn books and crashes, its prediction and its choice."""
+    from riskengine.app import rare_capital, validate_design
+    from riskengine.montecarlo import importance, keys
+    from riskengine.montecarlo.importance import CAREFUL, Aim, Surveyed
+
+    size, books = rare_capital.SURVEYED * paths, paths // validate_design.OF_A_BOOK
+    world = int(surveyed.book.max()) + 1
+    mine = random.integers(world, size=books)[np.arange(size) % books]
+    rows = mine + world * random.integers(len(need) // world, size=size)
+    place = np.arange(size)
+    survey = Surveyed(
+        place, place % books, surveyed.scale[rows], surveyed.weight[rows], surveyed.seen.some(rows)
+    )
+    found = importance.run(
+        keys.root(int(random.integers(2**31))), survey, lambda path, _: {"adl": need[rows[path]]},
+        [Aim("adl", exceed)], int(rare_capital.PILOT * paths), paths, looks=1,
+        trust=CAREFUL,
+    )  # fmt: skip
+    return found.weighted("adl")
 
 
 # Whether gradients pay
@@ -182,4 +267,4 @@ def with_paths(config, paths: int, exceed: tuple[float, float]):
 
 if __name__ == "__main__":
     given = arguments()
-    {"coverage": coverage, "search": search}[given.what](given)
+    {"coverage": coverage, "weighted": weighted, "search": search}[given.what](given)

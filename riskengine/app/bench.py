@@ -13,7 +13,9 @@ from riskengine.calibration.frontier import Needs
 from riskengine.montecarlo.estimators import Sample
 from riskengine.montecarlo.setting import Setting
 from riskengine.montecarlo.simulate import Results, batch_size
+from riskengine.specs.book import Book
 
+FEW = 512  # paths of a shard where books meet few paths each
 STRIDE = 10**8  # numbers that a run may use in the names of shards; more paths than any has
 Told = Callable[[str, int, int], None]
 
@@ -35,19 +37,22 @@ class Bench:
 
     def unlimited(
         self, setting: Setting, paths: np.ndarray, what: str, done: int = 0, of: int = 0,
-        scale: np.ndarray | None = None, checked: bool = True,
+        scale: np.ndarray | None = None, checked: bool = True, batch: int | None = None,
     ) -> Results:  # fmt: skip
         """Paths without a limit, shard by shard; progress counts from `done` of `of`.
 
-        Where they are not `checked` here, the caller looks at their flags.
+        Where they are not `checked` here, the caller looks at their flags. `batch` is that of books
+        which meet few paths each (`fitting`); the user's own comes first.
         """
         parts, total, first = [], of or len(paths), self._place()
-        for rows in study.shards(np.arange(len(paths)), self._shard(setting)):
+        batch = self.batch or batch
+        shard = self._shard(setting) if batch == self.batch else FEW
+        for rows in study.shards(np.arange(len(paths)), shard):
             part, own = paths[rows], None if scale is None else scale[rows]
             ran = self._kept(first, len(part))
             if ran is None:
                 told = self._after(done, total, what)
-                ran = setting.unlimited(part, self.batch, told, scale=own)
+                ran = setting.unlimited(part, batch, told, scale=own)
                 self.folder.save_shard(first, len(part), ran.arrays())
             parts.append(ran)
             done, first = done + len(part), first + len(part)
@@ -100,6 +105,13 @@ class Bench:
     def _after(self, done: int, total: int, what: str) -> Told:
         """Progress of one run as that of all."""
         return lambda _, more, paths: self.told(what, done + more, total or paths)
+
+
+def fitting(books: Book, paths: int) -> int:
+    """Paths per device and call where so many paths spread over many books: no slot is left empty."""
+    devices = jax.local_device_count()
+    each = -(-paths // (books.size.shape[0] * devices))
+    return min(batch_size(None, books), 1 << max(each, 1).bit_length() - 1)
 
 
 def needs(question: Question, results: Results, level: float) -> Needs:

@@ -11,7 +11,6 @@ import numpy as np
 import riskengine
 from riskengine.app import (
     bench,
-    books,
     build,
     calibration_files,
     calibration_words,
@@ -19,6 +18,7 @@ from riskengine.app import (
     device,
     evidence,
     haircuts,
+    looks,
     practice,
     rare_capital,
     search,
@@ -27,30 +27,26 @@ from riskengine.app import (
     validate_design,
 )
 from riskengine.app.bench import Bench
-from riskengine.app.books import OpenBook
 from riskengine.app.build import Question
 from riskengine.app.config import Config
 from riskengine.app.designs import WhatIf
 from riskengine.app.practice import Rule
-from riskengine.app.rare_capital import Rare
+from riskengine.app.rare_capital import RareNeeds
 from riskengine.app.run import Broken, Interrupted, key_of, stoppable
 from riskengine.app.search import Searched
 from riskengine.app.show import Screen
-from riskengine.calibration import frontier, levers, target, verify
+from riskengine.calibration import frontier, levers, target
 from riskengine.calibration.frontier import Compared, Needs
 from riskengine.calibration.levers import GivenUp
-from riskengine.calibration.verify import Limits, Verdict
-from riskengine.montecarlo import estimators, keys, simulate
+from riskengine.calibration.verify import Verdict
+from riskengine.montecarlo import estimators, simulate
 from riskengine.montecarlo.estimators import Estimate
-from riskengine.montecarlo.keys import Stream
 from riskengine.montecarlo.setting import Setting
 from riskengine.montecarlo.simulate import Results
 from riskengine.waterfall.state import places
 
 NOT_MET = 6  # exit code: the target is not met
-PCT = 0.01
 NEAR = 32  # paths with needs near F* that tell how pools share it
-LADDER = (1.0, 1.5, 2.0, 3.0, 5.0)  # capitals, of what a look needs, at which haircuts are tested
 
 
 @dataclass(frozen=True)
@@ -82,20 +78,12 @@ class Calibration:
     verdict: Verdict
     chosen: GivenUp  # what the design that was verified costs traders
     practice: list[Rule]
-    rare: Rare | None  # weighted paths of today's rules
+    rare: RareNeeds | None  # weighted paths of today's rules
     facts: dict = field(default_factory=dict)
 
     @property
     def capital(self) -> float:
         return float(self.question.venue.capital)
-
-    @property
-    def paths_needed(self) -> int:
-        """Crashes of these books that the last look takes for an upper limit to exist."""
-        look = self.verdict.looks[-1]
-        needs = self.needs.at(1.0 - 2.0 * look.alpha)
-        aim = self.config.target.adl_probability
-        return target.fund_target("", needs.adl, aim, needs.sample).paths_for_limit
 
     @property
     def interest(self) -> float:
@@ -116,15 +104,15 @@ def run(config: Config, screen: Screen, command: str = "") -> Outcome:
     store.checked(config.name)
     device.prepare(config.simulation)
     device.probe()
-    asked = questions(config)
-    space = designs.searched(asked[0].setting, config.design.search) if weighed(config) else None
-    screen.opening(config, asked[0])
-    with store.open_run(Path(config.runs), config.name, _key(config, asked[0])) as folder:
+    question = build.build(config)
+    space = designs.searched(question.setting, config.design.search) if weighed(config) else None
+    screen.opening(config, question)
+    with store.open_run(Path(config.runs), config.name, _key(config, question)) as folder:
         with stoppable():
             if folder.manifest:
                 return _done_before(folder, screen)
             try:
-                return _compute(config, asked, space, folder, screen, command)
+                return _compute(config, question, space, folder, screen, command)
             except Interrupted:
                 folder.interrupt({"command": command})
                 raise
@@ -146,38 +134,11 @@ def _done_before(folder: store.RunFolder, screen: Screen) -> Outcome:
     return Outcome(folder.folder, manifest["answer"], manifest["exit_code"])
 
 
-def questions(config: Config) -> list[Question]:
-    """The question, and the same on fresh books and crashes for every look; in shapes they share.
-
-    A book that was read from a file is the same in all of them: only crashes are fresh then.
-    """
-    root = keys.root(config.simulation.seed)
-    fresh = [keys.stream(root, Stream.FRESH, number + 1) for number in range(config.design.looks)]
-    first = build.build(config)
-    if config.book.path is not None:
-        return [first, *(dataclasses.replace(first, key=key) for key in fresh)]
-    every = [first, *(build.build(config, key) for key in fresh)]
-    together = OpenBook(
-        first.opened.markets, sum((q.opened.holdings for q in every), ()), (), complete=True
-    )
-    packed, rows = books.packed(together, config)
-    size = len(first.opened.holdings)
-    return [
-        dataclasses.replace(
-            question,
-            venue=first.venue,  # in dollars: not of the books that were drawn
-            books=jax.tree.map(lambda x, n=n: x[n * size : (n + 1) * size], packed),
-            account_rows=rows[n * size : (n + 1) * size],
-        )
-        for n, question in enumerate(every)
-    ]
-
-
-def _compute(config, asked: list[Question], space, folder, screen: Screen, command: str) -> Outcome:
+def _compute(config, question: Question, space, folder, screen: Screen, command: str) -> Outcome:
     began = time.monotonic()
     with screen.progress(config.simulation) as told:
         runs = Bench(folder, config.simulation.batch, told)
-        found = calibrate(config, asked, space, runs, screen)
+        found = calibrate(config, question, space, runs, screen)
     if runs.found:
         screen.note(f"{runs.found:,} paths are from an earlier start")
     bad = [line for results in runs.results for line in study.violations(results)]
@@ -198,10 +159,10 @@ def _compute(config, asked: list[Question], space, folder, screen: Screen, comma
 
 
 def calibrate(
-    config: Config, asked: list[Question], space, runs: Bench, screen: Screen
+    config: Config, question: Question, space, runs: Bench, screen: Screen
 ) -> Calibration:
     """All runs and what follows from them."""
-    question, level = asked[0], config.simulation.confidence
+    level = config.simulation.confidence
     setting, paths = question.setting, np.arange(config.simulation.paths)
     base = runs.unlimited(setting, paths, "without a limit")
     needs = bench.needs(question, base, level)
@@ -214,14 +175,14 @@ def calibrate(
     searched = search.run(config, question, space, runs, screen) if space else None
     best = searched.levers if searched else levers.still(setting.venue)
     response = config.design.response or 0.0
-    fresh = _fresh(config, asked[1:], best, response, runs)
-    verdict = _verdict(config, question, fresh, runs)
+    asked = looks.questions(config, question)
+    fresh = looks.run(config, asked, best, response, runs)
+    verdict = looks.verdict(config, question, fresh, runs)
     moved = levers.moved(setting, best, response)
     known = fresh
     if searched and searched.winner != "today":
-        known = _fresh(config, asked[1:2], levers.still(setting.venue), response, runs)
-    unseen = [bench.needs(mine, ran, level) for mine, ran in known]
-    rules = practice.compared(config, question, needs, unseen)
+        known = looks.run(config, asked, levers.still(setting.venue), response, runs)
+    rules = practice.compared(config, question, needs, known)
     return Calibration(
         question, config, needs, levels, exceed, done, share, iso, searched, verdict,
         levers.given_up(setting.books, moved.books), rules, rarest,
@@ -313,52 +274,6 @@ def pool_shares(setting: Setting, needs: Needs, exceed: float, batch: int | None
     share = np.zeros(len(today))
     share[first] = frontier.split(np.where(np.isfinite(draws), draws, 0.0))
     return share
-
-
-def _fresh(config, asked: list[Question], best, response: float, runs: Bench):
-    """Every look's own books and crashes, without a limit, under the chosen design."""
-    count = validate_design.verify_paths(config)
-    found = []
-    for number, question in enumerate(asked):
-        moved = dataclasses.replace(
-            question, **_parts(levers.moved(question.setting, best, response))
-        )
-        what, total = "verification on fresh books and crashes", count * len(asked)
-        ran = runs.unlimited(moved.setting, np.arange(count), what, number * count, total)
-        found.append((moved, ran))
-    return found
-
-
-def _parts(setting: Setting) -> dict:
-    return {"books": setting.books, "venue": setting.venue, "scenario": setting.scenario}
-
-
-def limits(config: Config, question: Question) -> Limits:
-    """What the user asks of a design, in dollars and fractions."""
-    aim, most, interest = config.target, config.design.fund_most_pct, question.open_interest
-    return Limits(
-        adl=aim.adl_probability,
-        dry=aim.depletion_probability,
-        loss=None if aim.loss_pct is None else PCT * aim.loss_pct * interest,
-        haircut=None if aim.haircut_pct is None else PCT * aim.haircut_pct,
-        fund=np.inf if most is None else PCT * most * interest,
-    )
-
-
-def _verdict(config, question: Question, fresh, runs: Bench) -> Verdict:
-    """What all looks say."""
-    asked, level = limits(config, question), config.simulation.confidence
-    looks = []
-    for number, (mine, ran) in enumerate(fresh, start=1):
-        found = verify.look(number, 1.0 - level, bench.needs(mine, ran, level), asked)
-        if asked.haircut is not None and np.isfinite(found.needed):
-            counts = {round(found.needed * step, 2): len(ran) for step in LADDER}
-            tested = runs.at_funds(mine.setting, ran, counts, "haircuts at larger funds")
-            sample = bench.needs(mine, ran, 1.0 - 2.0 * found.alpha).sample
-            each = {f: haircuts.expected(results, sample) for f, results in tested.items()}
-            found = verify.with_haircut(found, each, asked.haircut)
-        looks.append(found)
-    return Verdict(looks, asked)
 
 
 def _facts(found: Calibration, runs: Bench, elapsed: float) -> dict:

@@ -212,7 +212,8 @@ def look_columns(found: "Calibration") -> dict[str, np.ndarray]:
     """looks.csv: what every look on fresh books and crashes verifies."""
     return columns_of(
         [
-            {"look": look.number, "spends": look.alpha, "paths": look.paths, "limit": name,
+            {"look": look.number, "spends": look.alpha, "paths": look.paths, "books": look.books,
+             "weighted": look.weighted, "limit": name,
              "capital": capital, "of_open_interest": capital / found.interest,
              "binds": look.binds == name, "note": look.missed.get(name, "")}
             for look in found.verdict.looks

@@ -59,10 +59,9 @@ def _verified(found: "Calibration") -> str:
 
 def _missed(found: "Calibration") -> str:
     """Why no capital was verified."""
-    why = dict.fromkeys(found.verdict.best.missed.values())
-    paths, needed = found.verdict.best.paths, found.paths_needed
-    more = f" ({paths:,} fresh crashes a look, needs about {needed:,}, or more books)"
-    return "; ".join(why) + (more if needed > paths else "")
+    best = found.verdict.best
+    why = "; ".join(dict.fromkeys(best.missed.values()))
+    return f"{why} ({counted(best.paths, 'fresh crash')} on {counted(best.books, 'book')} a look)"
 
 
 def _unmoved(found: "Calibration") -> bool:
@@ -239,10 +238,12 @@ def looks(found: "Calibration") -> list[str]:
     lines = []
     for look in found.verdict.looks:
         size = percent(look.needed / found.interest) if np.isfinite(look.needed) else "no capital"
+        kind = "weighted crash" if look.weighted else "fresh crash"
+        seen = f"{counted(look.paths, kind)} on {counted(look.books, 'fresh book')}"
         why = f" ({look.missed[look.binds]})" if look.missed.get(look.binds) else ""
         lines.append(
-            f"look {look.number}: {counted(look.paths, 'fresh crash')}, spends {look.alpha:.4g}, verifies "
-            f"{size}, binds: {LIMITS[look.binds]}{why}"
+            f"look {look.number}: {seen}, spends {look.alpha:.4g}, verifies {size}, binds: "
+            f"{LIMITS[look.binds]}{why}"
         )
     return lines
 

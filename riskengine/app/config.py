@@ -239,7 +239,16 @@ class DesignConfig:
         3, "verifications on fresh books and crashes, at (1 - confidence) / 2^k", least=1, most=20
     )
     verify_paths: int | None = number(
-        None, "crashes of a look; null: what the target takes", least=8, most=PATHS_MAX
+        None,
+        "crashes of a look, none of them weighted; null: what the target takes",
+        least=8,
+        most=PATHS_MAX,
+    )
+    verify_books: int | None = number(
+        None,
+        "synthetic books of a look; null: one for every 8 crashes, at most 512",
+        least=1,
+        most=100_000,
     )
     fund_most_pct: float | None = number(
         None, "highest first-loss capital, of open interest; null: any", above=0, most=1e6

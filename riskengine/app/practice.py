@@ -7,10 +7,13 @@ import numpy as np
 from riskengine.app.amounts import percent
 from riskengine.app.build import Question
 from riskengine.app.config import Config
+from riskengine.app.looks import Fresh
 from riskengine.app.stress import gap_debts
+from riskengine.calibration import frontier
 from riskengine.calibration.frontier import Needs
 from riskengine.montecarlo import estimators
 from riskengine.montecarlo.estimators import Estimate, Sample
+from riskengine.montecarlo.weighted import WeightedPaths
 
 PCT = 0.01
 GAP = 0.2  # a jump of all prices, where the scenario does not say what was seen
@@ -32,46 +35,66 @@ class Rule:
     most: float | None = None
 
 
-def compared(config: Config, question: Question, seen: Needs, fresh: list[Needs]) -> list[Rule]:
+@dataclass(frozen=True)
+class Judge:
+    """Crashes that no rule has seen: plain ones, and weighted ones for what these rarely show."""
+
+    plain: Needs
+    rare: WeightedPaths | None
+
+    @classmethod
+    def of(cls, fresh: list[Fresh]) -> "Judge":
+        """Those of all looks together."""
+        parts = [one.rare.adl for one in fresh if one.rare]
+        return cls(joined([one.needs for one in fresh]), together(parts) if parts else None)
+
+    def rule(self, name: str, capital: float, **more) -> Rule:
+        """The risk that a capital leaves."""
+        adl = estimators.proportion("adl_probability", self.plain.adl > capital, self.plain.sample)
+        if self.rare and (adl.hits or 0) < estimators.RARE:
+            found = self.rare.probability("adl_probability", capital)
+            adl = adl if found.value is None else found
+        return Rule(name, capital, adl, frontier.loss_beyond(self.plain, capital), **more)
+
+
+def compared(config: Config, question: Question, seen: Needs, fresh: list[Fresh]) -> list[Rule]:
     """Every rule on the crashes that were seen, judged on the fresh ones of all looks together."""
-    together = joined(fresh)
-    exceed = config.target.adl_probability
+    judge, exceed = Judge.of(fresh), config.target.adl_probability
     own, interest = float(question.venue.capital), question.open_interest
-    found = [_judged(f"today's {percent(own / interest)} of open interest", own, together)]
+    found = [judge.rule(f"today's {percent(own / interest)} of open interest", own)]
     seen_most = config.scenario.seen.largest_pct
     gap = GAP if seen_most is None else PCT * seen_most
     for count in COVER:
-        capital = cover(question, gap, count)
         name = f"Cover-{count} in a gap of {percent(gap)}, largest of all books"
-        found.append(_judged(name, capital, together))
-    found.append(history(seen, together))
-    found.append(
-        _judged(f"grid of {GRID} sizes, smallest that meets it", grid(seen, exceed), together)
-    )
+        found.append(judge.rule(name, cover(question, gap, count)))
+    found.append(history(seen, judge))
+    found.append(judge.rule(f"grid of {GRID} sizes, smallest that meets it", grid(seen, exceed)))
     aim = estimators.quantile("target", seen.adl, exceed, seen.sample, "USD")
     for name, end in (("fund target of this run", aim.value), ("its upper limit", aim.high)):
         if end is not None:
-            found.append(_judged(name, end, together))
+            found.append(judge.rule(name, end))
     return found
 
 
 def joined(parts: list[Needs]) -> Needs:
     """Paths of several looks as one sample; books of different looks are different books."""
-    sizes = np.cumsum([0, *(int(p.sample.book.max()) + 1 for p in parts)])
-    book = [p.sample.book + n for p, n in zip(parts, sizes[:-1], strict=True)]
-    first = parts[0].sample
-    sample = Sample(np.concatenate(book), first.level, first.random_books)
     columns = ("adl", "dry", "beyond")
     adl, dry, beyond = (np.concatenate([getattr(p, c) for p in parts]) for c in columns)
-    return Needs(adl, dry, beyond, sample)
+    return Needs(adl, dry, beyond, _sample([p.sample for p in parts]))
 
 
-def _judged(name: str, capital: float, fresh: Needs, **more) -> Rule:
-    beyond = np.maximum(fresh.beyond - capital, 0.0)
-    return Rule(
-        name, capital, estimators.proportion("adl_probability", fresh.adl > capital, fresh.sample),
-        estimators.mean("loss_beyond", beyond, fresh.sample, "USD"), **more,
-    )  # fmt: skip
+def together(parts: list[WeightedPaths]) -> WeightedPaths:
+    """The same for weighted paths: draws of all looks."""
+    starts = np.cumsum([0, *(p.sample.paths for p in parts)])
+    draw = np.concatenate([p.draw + n for p, n in zip(parts, starts[:-1], strict=True)])
+    need, weight = (np.concatenate([getattr(p, c) for p in parts]) for c in ("need", "weight"))
+    return WeightedPaths(need, weight, draw, _sample([p.sample for p in parts]), parts[0].method)
+
+
+def _sample(parts: list[Sample]) -> Sample:
+    starts = np.cumsum([0, *(int(p.book.max()) + 1 for p in parts)])
+    book = np.concatenate([p.book + n for p, n in zip(parts, starts[:-1], strict=True)])
+    return Sample(book, parts[0].level, parts[0].random_books)
 
 
 def cover(question: Question, gap: float, count: int) -> float:
@@ -84,14 +107,14 @@ def cover(question: Question, gap: float, count: int) -> float:
     return float(max(sums))
 
 
-def history(seen: Needs, fresh: Needs) -> Rule:
+def history(seen: Needs, judge: Judge) -> Rule:
     """The worst cash draw of so many crashes times a factor; which crashes those are is chance."""
     random = np.random.Generator(np.random.PCG64(0))
     finite = seen.beyond[np.isfinite(seen.beyond)]
     draws = FACTOR * random.choice(finite, (999, min(CRASHES, len(finite)))).max(1)
     low, middle, high = np.quantile(draws, (0.05, 0.5, 0.95))
     name = f"worst draw of {CRASHES} crashes x {FACTOR:g}, median history"
-    return _judged(name, float(middle), fresh, least=float(low), most=float(high))
+    return judge.rule(name, float(middle), least=float(low), most=float(high))
 
 
 def grid(seen: Needs, exceed: float) -> float:

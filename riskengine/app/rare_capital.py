@@ -1,5 +1,6 @@
 """Capital for rare crashes: many are surveyed, those that matter run (docs/model.md 9.2)."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,19 +11,18 @@ from riskengine.app.build import Question
 from riskengine.calibration.frontier import Needs
 from riskengine.montecarlo import importance
 from riskengine.montecarlo.estimators import RARE, Estimate
-from riskengine.montecarlo.importance import Aim, Surveyed
+from riskengine.montecarlo.importance import Aim, Surveyed, Trust
 from riskengine.montecarlo.simulate import Results
 from riskengine.montecarlo.weighted import WeightedPaths
 
 FIRST = 2**29  # path from which on those of a survey are numbered
 SURVEYED = 20  # crashes that are looked at for each that runs
 PILOT = 0.5  # crashes of the pilot for each that runs
-AIMS = (1e-3, 1e-4)  # probabilities that the choice of crashes aims at
-WHAT = "rare crashes"
+AIMS = (Aim("adl", 1e-3), Aim("adl", 1e-4))  # that the choice of crashes is for
 
 
 @dataclass(frozen=True)
-class Rare:
+class RareNeeds:
     """Weighted paths, by either need."""
 
     adl: WeightedPaths
@@ -46,22 +46,33 @@ def bounded(results: Results, needs: Needs) -> Needs:
     return Needs(adl, dry, beyond, needs.sample)
 
 
-def run(question: Question, runs: Bench, paths: int, level: float) -> Rare | None:
+def run(
+    question: Question,
+    runs: Bench,
+    paths: int,
+    level: float,
+    aims: Sequence[Aim] = AIMS,
+    what: str = "rare crashes",
+    batch: int | None = None,
+    trust: Trust = importance.BOLD,
+    looks: int = importance.LOOKS,
+) -> RareNeeds | None:
     """About so many weighted paths; None where nothing is asked for."""
     if not paths:
         return None
     setting = question.setting
+    rarest = min(aim.exceed for aim in aims if aim.exceed is not None)
     surveyed = Surveyed.of(
         setting.key, setting.books, setting.venue, setting.scenario, setting.simulation,
-        FIRST + np.arange(SURVEYED * paths), AIMS[-1],
+        FIRST + np.arange(SURVEYED * paths), rarest, trust,
     )  # fmt: skip
 
     def needs(chosen: np.ndarray, scale: np.ndarray) -> dict[str, np.ndarray]:
-        results = runs.unlimited(setting, chosen, WHAT, scale=scale, checked=False)
+        results = runs.unlimited(setting, chosen, what, scale=scale, checked=False, batch=batch)
         found = bounded(results, bench.needs(question, results, level))
         return {"adl": found.adl, "dry": found.dry}
 
-    aims = [Aim("adl", exceed) for exceed in AIMS]
-    found = importance.run(setting.key, surveyed, needs, aims, int(PILOT * paths), paths)
+    pilot = int(PILOT * paths)
+    found = importance.run(setting.key, surveyed, needs, aims, pilot, paths, looks, trust=trust)
     random_books = len(question.opened.holdings) > 1
-    return Rare(*(found.weighted(name, level, random_books) for name in ("adl", "dry")))
+    return RareNeeds(*(found.weighted(name, level, random_books) for name in ("adl", "dry")))

@@ -4,6 +4,7 @@ import dataclasses
 import math
 
 from riskengine.app.config import PATHS_MAX, Config, SearchConfig
+from riskengine.calibration.spending import paths_needed, spent
 from riskengine.errors import InputError
 
 FACTORS = ("caps", "maintenance", "vault")
@@ -11,6 +12,11 @@ EACH = 3  # evaluations that a start of the search takes at least
 RARE_LEAST = 32  # weighted crashes
 LAWS = ("crash", "concentration")
 ALLOWANCE = 3.0  # times the independent paths of an upper limit: books make paths alike
+# Weighted crashes for a probability ε are 2/ε at least: with half of the choice by weight alone
+# (`importance.CAREFUL`) a crash that the prediction overlooked then counts at most ε.
+OVERLOOKED = 2.0
+OF_A_BOOK = 8  # crashes of each book of a look
+BOOKS_MOST, ACCOUNTS_MOST = 512, 4_000_000  # of a look
 
 
 def check(config: Config) -> None:
@@ -35,28 +41,30 @@ def check(config: Config) -> None:
 
 def _reaches(config: Config) -> None:
     """The paths of a look can carry an upper limit at the last look's level."""
-    needed = _least(config)
+    least, rarest = independent(config), _rarest(config)
     if config.design.verify_paths is None:
-        if verify_paths(config) > PATHS_MAX:
+        takes = weighted_paths(config) or verify_paths(config)
+        if takes > PATHS_MAX:
             name = min(
                 ("adl_probability", "depletion_probability"),
                 key=lambda n: getattr(config.target, n),
             )
-            takes = f"a look would take {verify_paths(config):,} crashes"
-            must = f"must be larger: {takes}, the most is {PATHS_MAX:,}"
+            must = f"must be larger: a look would take {takes:,} crashes, the most is {PATHS_MAX:,}"
             raise InputError(f"target.{name}", must, getattr(config.target, name))
         return
-    if config.design.verify_paths < needed:
-        rarest = min(config.target.adl_probability, config.target.depletion_probability)
-        must = f"must be >= {needed} to verify a probability of {rarest:g} in {config.design.looks} looks"
+    if config.design.verify_paths < least:
+        must = f"must be >= {least} to verify a probability of {rarest:g} in {config.design.looks} looks"
         raise InputError("design.verify_paths", must, config.design.verify_paths)
 
 
-def _least(config: Config) -> int:
-    """Independent paths with which the last look has an upper limit: (1 − ε)ⁿ ≤ α/2^k."""
-    rarest = min(config.target.adl_probability, config.target.depletion_probability)
-    tail = (1.0 - config.simulation.confidence) / 2.0**config.design.looks
-    return math.ceil(math.log(tail) / math.log1p(-rarest))
+def _rarest(config: Config) -> float:
+    return min(config.target.adl_probability, config.target.depletion_probability)
+
+
+def independent(config: Config) -> int:
+    """Independent paths with which the last look has an upper limit."""
+    alpha = 1.0 - config.simulation.confidence
+    return paths_needed(_rarest(config), spent(alpha, config.design.looks))
 
 
 def paths(config: Config) -> int:
@@ -65,9 +73,37 @@ def paths(config: Config) -> int:
 
 
 def verify_paths(config: Config) -> int:
-    """Crashes of a look: as asked, or the run's and at least what the target takes."""
-    asked = config.design.verify_paths
-    return asked or max(config.simulation.paths, math.ceil(ALLOWANCE * _least(config)))
+    """Plain crashes of a look: as asked, or the run's and at least what the target takes.
+
+    Where weighted crashes verify, as many as any design meets, for what is not rare.
+    """
+    if weighted_paths(config):
+        return paths(config)
+    return config.design.verify_paths or _plain(config)
+
+
+def _plain(config: Config) -> int:
+    return max(config.simulation.paths, math.ceil(ALLOWANCE * independent(config)))
+
+
+def weighted_paths(config: Config) -> int:
+    """Weighted crashes of a look; 0 where plain ones verify.
+
+    They do where they are no more than those of the run, where another number is asked for, where a
+    mean is to be verified, and under laws without a random scale.
+    """
+    asked = config.design.verify_paths or config.target.loss_pct or config.target.haircut_pct
+    few = _plain(config) <= config.simulation.paths
+    if asked or few or not config.design.rare_paths or config.scenario.law != "crash":
+        return 0
+    return max(config.design.rare_paths, math.ceil(OVERLOOKED / _rarest(config)))
+
+
+def look_books(config: Config) -> int:
+    """Synthetic books of a look: of few crashes each, for a few books may rule a venue's risk."""
+    crashes = weighted_paths(config) or verify_paths(config)
+    many = min(crashes // OF_A_BOOK, BOOKS_MOST, ACCOUNTS_MOST // config.book.accounts)
+    return config.design.verify_books or max(config.book.books, many)
 
 
 def _search(config: Config) -> None:

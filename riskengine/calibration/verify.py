@@ -3,20 +3,25 @@
 On the k-th look every limit is one-sided at level 1 − α/2^k, and its books and crashes are used for
 nothing else, so the looks together are wrong with probability at most Σ α/2^k < α. For fixed levers
 P(need > F) falls with F, so the smallest F whose upper limit meets the target, U_k, is an order
-statistic, and P(U_k < F*) ≤ α/2^k: that is the capital which a look verifies. With several limits
+statistic, and P(U_k < F*) ≤ α/2^k: that is the capital which a look verifies. Where the target is
+too rare for that, weighted paths have an upper limit of P(need > F) instead. With several limits
 the largest of their U counts; it is too small only if that of the limit which needs most is, so
 nothing is to be divided by their number. The capital that is verified is the smallest U_k.
 """
 
+import dataclasses
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
 from riskengine.calibration import frontier
 from riskengine.calibration.frontier import Needs
+from riskengine.calibration.spending import spent
 from riskengine.montecarlo import estimators
 from riskengine.montecarlo.estimators import Estimate
+from riskengine.montecarlo.weighted import WeightedPaths
 
 BEYOND = 30  # crashes that need more than a capital, for an upper limit of the mean beyond it
 
@@ -32,16 +37,6 @@ class Limits:
     fund: float = math.inf  # USD, highest first-loss capital
 
 
-def spent(alpha: float, look: int) -> float:
-    """What of α the k-th look may be wrong with; looks count from 1."""
-    return alpha / 2.0**look
-
-
-def paths_needed(exceed: float, tail: float) -> int:
-    """Independent paths without which no order statistic is an upper limit: (1 − ε)ⁿ ≤ tail."""
-    return math.ceil(math.log(tail) / math.log1p(-exceed))
-
-
 @dataclass(frozen=True)
 class Look:
     """What one look on fresh paths verifies."""
@@ -51,6 +46,8 @@ class Look:
     paths: int
     capital: dict[str, float]  # limit → smallest F whose upper limit meets it, USD; or infinite
     missed: dict[str, str]  # limit → why no F does
+    books: int = 1
+    weighted: bool = False
 
     @property
     def needed(self) -> float:
@@ -63,25 +60,45 @@ class Look:
         return max(self.capital, key=lambda name: self.capital[name])
 
 
-def look(number: int, alpha: float, fresh: Needs, limits: Limits) -> Look:
-    """The smallest capital with which fresh paths show that the limits on needs are kept."""
+def look(
+    number: int,
+    alpha: float,
+    fresh: Needs,
+    limits: Limits,
+    rare: Mapping[str, WeightedPaths] | None = None,
+) -> Look:
+    """The smallest capital with which fresh paths show that the limits on needs are kept.
+
+    `rare` has weighted paths for the limits "adl" and "dry" where plain ones are too few.
+    """
     tail = spent(alpha, number)
     needs, capital, missed = fresh.at(1.0 - 2.0 * tail), {}, {}
     for name, need, exceed in (("adl", needs.adl, limits.adl), ("dry", needs.dry, limits.dry)):
-        found = estimators.quantile(name, need, exceed, needs.sample, "USD")
-        capital[name] = math.inf if found.high is None else found.high
-        if found.high is None:
-            missed[name] = found.note or "the sample has no upper limit"
+        if rare:
+            capital[name] = rare[name].at(1.0 - 2.0 * tail).verified(exceed)
+            note = "no F that leaves enough of the weighted crashes above it has an upper limit"
+        else:
+            found = estimators.quantile(name, need, exceed, needs.sample, "USD")
+            capital[name] = math.inf if found.high is None else found.high
+            note = found.note or "the sample has no upper limit"
+        if math.isinf(capital[name]):
+            missed[name] = note
     if limits.loss is not None:
-        (found,) = frontier.for_loss("loss", needs, [limits.loss])
-        beyond = int(np.sum(needs.beyond > (math.inf if found.high is None else found.high)))
-        known = found.high is not None and (beyond >= BEYOND or found.high == 0.0)
-        capital["loss"] = found.high if known and found.high is not None else math.inf
-        if not known:
-            missed["loss"] = found.note or (
-                f"a mean that rests on {beyond} crashes beyond the capital, where {BEYOND} are asked for"
-            )
-    return Look(number, tail, needs.sample.paths, capital, missed)
+        capital["loss"], missed["loss"] = _for_loss(needs, limits.loss)
+    shown = rare["adl"] if rare else None
+    paths, of = (len(shown.need), shown.sample) if shown else (needs.sample.paths, needs.sample)
+    missed = {name: why for name, why in missed.items() if why}
+    return Look(number, tail, paths, capital, missed, of.books, bool(rare))
+
+
+def _for_loss(needs: Needs, loss: float) -> tuple[float, str]:
+    """Capital for the limit on E[(R − F)⁺], or infinite and why."""
+    (found,) = frontier.for_loss("loss", needs, [loss])
+    beyond = int(np.sum(needs.beyond > (math.inf if found.high is None else found.high)))
+    if found.high is not None and (beyond >= BEYOND or found.high == 0.0):
+        return found.high, ""
+    few = f"a mean that rests on {beyond} crashes beyond the capital, where {BEYOND} are asked for"
+    return math.inf, found.note or few
 
 
 def with_haircut(found: Look, tested: dict[float, Estimate], limit: float) -> Look:
@@ -93,9 +110,7 @@ def with_haircut(found: Look, tested: dict[float, Estimate], limit: float) -> Lo
     capital = frontier.for_level("haircut", place, [tested[f] for f in place], limit)
     met = {"haircut": math.inf if capital.high is None else capital.high}
     missed = {} if capital.high is not None else {"haircut": capital.note}
-    return Look(
-        found.number, found.alpha, found.paths, found.capital | met, found.missed | missed
-    )  # fmt: skip
+    return dataclasses.replace(found, capital=found.capital | met, missed=found.missed | missed)
 
 
 @dataclass(frozen=True)

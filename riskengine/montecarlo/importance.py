@@ -42,24 +42,41 @@ from riskengine.specs.scenario import Crash, Scenario
 from riskengine.specs.venue import Venue
 from riskengine.types import InputError, use_double
 
-DEFENSIVE = 0.1  # of the survey's law is the law itself; of the choice, of chance by weight alone
 BEYOND = 0.01  # of the rarest probability: to there the scale leans, beyond hardly anything lies
 LEAST = 1e-12  # of a predicted probability
 FEATURE = 20.0  # standard deviation of the slope of a feature, itself standardised, before the fit
 LEVEL = 2.0  # and of what a book adds
+KNOWN = 8  # paths of each book from which on what it adds is estimated
 LOOKS = 3
-# P̂ = Φ(η / 2) of the logit η: 1.7 would be the logistic law but for its long tails, by which too many
-# harmless paths would be chosen; the rest is for errors of the fit
-PROBIT = 2.0
 Values = np.ndarray
 
 
-def lean(uniform: Values, part: Values, least: float) -> tuple[Values, Values]:
+@dataclass(frozen=True)
+class Trust:
+    """How far the lean and the choice rely on what they expect."""
+
+    defensive: float = (
+        0.1  # of the survey's law is the law itself; of the choice, is by weight alone
+    )
+    # P̂ = Φ(η / probit) of the logit η: 1.7 would be the logistic law but for its long tails, by which
+    # too many harmless paths would be chosen; the rest is for errors of the fit
+    probit: float = 2.0
+
+
+BOLD = Trust()  # the least variance
+# For limits that must hold: crashes that the prediction overlooks are few and count little
+# (measured: docs/calibration.md).
+CAREFUL = Trust(defensive=0.5, probit=4.0)
+
+
+def lean(
+    uniform: Values, part: Values, least: float, defensive: float = BOLD.defensive
+) -> tuple[Values, Values]:
     """u of the leaning law and its weights 1/q, from two independent uniforms each."""
     size = np.log(1.0 / least)
-    u = np.where(part < DEFENSIVE, uniform, np.exp(-size * uniform))
+    u = np.where(part < defensive, uniform, np.exp(-size * uniform))
     leaning = np.where(u > least, 1.0 / (u * size), 0.0)
-    return u, 1.0 / (DEFENSIVE + (1.0 - DEFENSIVE) * leaning)
+    return u, 1.0 / (defensive + (1.0 - defensive) * leaning)
 
 
 def uniforms(key: Key[Array, ""], purpose: Stream, paths: Values, count: int) -> Values:
@@ -86,7 +103,7 @@ class Surveyed:
     @classmethod
     def of(
         cls, key: Key[Array, ""], books: Book, venue: Venue, scenario: Scenario,
-        simulation: Simulation, paths: Values, rarest: float,
+        simulation: Simulation, paths: Values, rarest: float, trust: Trust = BOLD,
     ) -> "Surveyed":  # fmt: skip
         """Draw and survey these paths, for events as rare as that."""
         if not isinstance(scenario.law, Crash):
@@ -94,7 +111,7 @@ class Surveyed:
             must = "must be plain where the law of prices has no random scale"
             raise InputError("simulation.estimator", must, f"scenario.law={law}")
         drawn = uniforms(key, Stream.LEAN, paths, 2)
-        scale, weight = lean(drawn[:, 0], drawn[:, 1], BEYOND * rarest)
+        scale, weight = lean(drawn[:, 0], drawn[:, 1], BEYOND * rarest, trust.defensive)
         count = int(jax.tree.leaves(books)[0].shape[0])
         seen = survey.survey(key, books, venue, scenario, simulation, paths, scale)
         return cls(paths, paths % count, scale, weight, seen)
@@ -116,31 +133,35 @@ class Surveyed:
         )  # fmt: skip
 
 
-def predict(pilot: Surveyed, event: Values, others: Surveyed) -> Values:
+def predict(
+    pilot: Surveyed, event: Values, others: Surveyed, probit: float = BOLD.probit
+) -> Values:
     """P̂(event) of other paths by what the pilot saw: logistic regression, falls and rises apart."""
     found = np.full(len(others.path), LEAST)
+    books = int(pilot.book.max()) + 1
+    books = books if len(pilot.path) >= KNOWN * books else 0
     for kind in (False, True):
         mine, theirs = pilot.seen.rises == kind, others.seen.rises == kind
         if not mine.any() or not theirs.any():
             continue
-        design = _Design.of(pilot.some(mine))
+        design = _Design.of(pilot.some(mine), books)
         slope = _logistic(design(pilot.some(mine)), event[mine], design.prior)
-        found[theirs] = special.ndtr(design(others.some(theirs)) @ slope / PROBIT)
+        found[theirs] = special.ndtr(design(others.some(theirs)) @ slope / probit)
     return np.maximum(found, LEAST)
 
 
 @dataclass(frozen=True)
 class _Design:
-    """Standardised features, and a level for every book."""
+    """Standardised features, and a level for every book, or for none."""
 
     centre: Values
     spread: Values
     books: int
 
     @classmethod
-    def of(cls, paths: Surveyed) -> "_Design":
+    def of(cls, paths: Surveyed, books: int) -> "_Design":
         x = paths.seen.features
-        return cls(x.mean(0), np.maximum(x.std(0), 1e-12), int(paths.book.max()) + 1)
+        return cls(x.mean(0), np.maximum(x.std(0), 1e-12), books)
 
     @property
     def prior(self) -> Values:
@@ -169,13 +190,18 @@ def _logistic(design: Values, event: Values, prior: Values) -> Values:
     return slope
 
 
-def chances(surveyed: Surveyed, predicted: list[Values], paths: float) -> Values:
-    """π of every surveyed path, so that about so many run, for events with these P̂."""
+def chances(
+    surveyed: Surveyed, predicted: list[Values], paths: float, defensive: float = BOLD.defensive
+) -> Values:
+    """π of every surveyed path, so that about so many run, for events with these P̂.
+
+    A path that was overlooked counts at most mean(w) / (`defensive` · `paths`) in a probability.
+    """
     together = np.zeros(len(surveyed.path))
     for each in predicted:
         together += each / float(np.mean(surveyed.weight * each)) ** 2
     wanted, own = surveyed.weight * np.sqrt(together), surveyed.weight
-    share = (1.0 - DEFENSIVE) * wanted / wanted.sum() + DEFENSIVE * own / own.sum()
+    share = (1.0 - defensive) * wanted / wanted.sum() + defensive * own / own.sum()
     return _scaled(share, paths)
 
 
@@ -226,6 +252,7 @@ def run(
     paths: int,
     looks: int = LOOKS,
     enough: Callable[[Rare], bool] = lambda rare: False,
+    trust: Trust = BOLD,
 ) -> Rare:
     """A pilot, and about `paths` choices in looks of doubling size, or fewer where these are enough.
 
@@ -235,7 +262,7 @@ def run(
     """
     _check(surveyed, aims, pilot)
     parts = (surveyed.some(slice(0, pilot)), surveyed.some(slice(pilot, None)))
-    known = _Known(*parts, needs(parts[0].path, parts[0].scale), needs)
+    known = _Known(*parts, needs(parts[0].path, parts[0].scale), needs, trust)
     lots = uniforms(key, Stream.CHOICE, parts[1].path, looks)
     counted, rare = np.zeros(len(parts[1].path)), None
     for look in range(looks):
@@ -265,9 +292,11 @@ class _Known:
     """Needs of the pilot, and of all others that have run."""
 
     def __init__(
-        self, pilot: Surveyed, others: Surveyed, first: dict[str, Values], needs: Needs
-    ) -> None:
+        self, pilot: Surveyed, others: Surveyed, first: dict[str, Values], needs: Needs,
+        trust: Trust,
+    ) -> None:  # fmt: skip
         self.pilot, self.others, self.first, self._needs = pilot, others, first, needs
+        self.trust = trust
         self.needs = {name: np.full(len(others.path), np.nan) for name in first}
         self.ran = np.zeros(len(others.path), bool)
 
@@ -285,8 +314,8 @@ class _Known:
         for aim in aims:
             need = np.concatenate([self.first[aim.need], self.needs[aim.need][self.ran]])
             event = need > self._aimed(aim, rare)
-            predicted.append(predict(taught, event, self.others))
-        return chances(self.others, predicted, paths)
+            predicted.append(predict(taught, event, self.others, self.trust.probit))
+        return chances(self.others, predicted, paths, self.trust.defensive)
 
     def _aimed(self, aim: Aim, rare: Rare | None) -> float:
         """The capital of an aim: F*(ε) as the latest look sees it, and first of all the pilot."""

@@ -4,13 +4,11 @@ import json
 import re
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import pytest
 from commands import Said, Worker, environment
 
 from riskengine import __main__ as command
-from riskengine.app import configure, validate, validate_design
 from riskengine.errors import InputError
 
 TINY = [
@@ -113,6 +111,7 @@ def test_the_verified_capital_is_the_least_of_the_looks(done, runs):
     assert names["fund_target"]["low"] < names["fund_target"]["high"]
     rules = table(runs, "practice")
     assert len(rules) >= 6 and (rules.paths == 288).all()
+    assert (looks.books == 18).all() and not looks.weighted.any()  # one for every 8 crashes
 
 
 def test_the_same_command_finds_it_again(worker, done, runs):
@@ -196,11 +195,3 @@ def test_caps_below_1x_are_refused_before_anything_is_simulated(worker, tmp_path
 def test_a_sweep_does_not_calibrate():
     with pytest.raises(InputError, match="task must be run or replay"):
         command._sweep(["task=calibrate", "simulation.seed=1,2"])
-
-
-def test_looks_take_the_paths_that_the_target_needs():
-    config = configure.load(["task=calibrate", "target.adl_probability=1e-3"])
-    validate.check(config)
-    assert validate_design.verify_paths(config) == 3 * np.ceil(np.log(0.05 / 8) / np.log1p(-1e-3))
-    config = configure.load(["task=calibrate", "design.verify_paths=10000"])
-    assert validate_design.verify_paths(config) == 10_000

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy import special, stats
 
-from riskengine.calibration import verify
+from riskengine.calibration import spending, verify
 from riskengine.calibration.frontier import Needs
 from riskengine.calibration.verify import Limits, Look, Verdict
 from riskengine.montecarlo.estimators import Estimate, Sample
@@ -28,13 +28,13 @@ def drawn(random, correlation, index=1.1) -> Needs:
 
 
 def test_looks_spend_less_than_alpha_together():
-    spent = [verify.spent(0.05, k) for k in range(1, 21)]
+    spent = [spending.spent(0.05, k) for k in range(1, 21)]
     assert spent[0] == 0.025 and spent[1] == 0.0125 and sum(spent) < 0.05
 
 
 @pytest.mark.parametrize("exceed, tail", [(0.05, 0.025), (0.01, 0.00625), (1e-3, 0.0125)])
 def test_fewer_paths_have_no_upper_limit(exceed, tail):
-    least = verify.paths_needed(exceed, tail)
+    least = spending.paths_needed(exceed, tail)
     assert (1 - exceed) ** least <= tail < (1 - exceed) ** (least - 1)
 
 

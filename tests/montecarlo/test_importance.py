@@ -94,6 +94,39 @@ def test_the_leaning_law_is_the_density_that_weights_say():
     assert abs(inside - expected) < REACH * 0.5 / np.sqrt(len(u))
 
 
+def test_a_careful_survey_counts_no_path_more_than_twice():
+    random = np.random.default_rng(0)
+    u, weight = importance.lean(*random.random((2, 100_000)), 1e-7, importance.CAREFUL.defensive)
+    assert weight.max() <= 2.0
+    y = weight * (u < 1e-4)
+    assert abs(y.mean() - 1e-4) < REACH * y.std() / np.sqrt(len(y))
+
+
+@pytest.mark.parametrize("seen", [1.0, 0.0])
+def test_a_careful_choice_counts_what_it_overlooks_a_little(seen):
+    """Unbiased as any, and no path is more than mean(w) / (half of the choice) of a probability."""
+    found = ran(World(6, seen), [Aim("need", 1e-3)], looks=1, trust=importance.CAREFUL)
+    paths = found.weighted("need")
+    y = paths.exceed(capital(1e-3))
+    error = np.sqrt(paths.sample.variance(y, total=False))
+    assert abs(y.mean() - 1e-3) < REACH * error
+    most = found.surveyed.weight.mean() / (0.5 * 2000)
+    assert found.weight.max() / paths.sample.paths <= most * (1.0 + 1e-9)
+
+
+def test_what_a_book_adds_is_left_out_where_few_of_its_paths_are_known():
+    """A guess at it from one path or two would be taken for knowledge."""
+    surveyed = World(5).surveyed(4000, 1e-3)
+    event = surveyed.book == 0  # a matter of the book alone
+    few, many = surveyed.some(slice(0, 60)), surveyed.some(slice(0, 640))
+    others = surveyed.some(slice(2000, 4000))
+    own = others.book == 0
+    told = importance.predict(many, event[:640], others)
+    assert told[own].min() > 0.5 > told[~own].max()
+    blind = importance.predict(few, event[:60], others)
+    assert blind[~own].max() > 0.05
+
+
 @pytest.mark.parametrize("seen", [1.0, 0.3, 0.0])
 def test_probabilities_are_unbiased_however_little_the_survey_sees(seen):
     found = rare(World(1, seen))
@@ -189,6 +222,30 @@ def test_limits_are_the_nearest_on_either_side():
     ordered = np.sort(need)
     below, above = ordered[np.searchsorted(ordered, e.low) - 1], e.high
     assert found._limits(below, total=True)[0] > asked >= found._limits(above, total=True)[1]
+
+
+def test_what_is_verified_counts_the_largest_hit_once_more():
+    """With weights of 1: the order statistic whose hits and one more have an upper limit of ε."""
+    need, asked = np.random.default_rng(4).pareto(2.0, 4000), 0.05
+    found = paths_of(need, np.ones(4000))
+    hits = int(np.sum(need > found.verified(asked)))
+
+    def limit(count: int) -> float:
+        z = np.zeros(4000)
+        z[:count] = 1.0
+        return estimators.proportion("p", z > 0, Sample(np.zeros(4000, int))).high
+
+    assert limit(hits + 1) <= asked * 1.001 and limit(hits + 2) > asked
+    # one hit of a large weight is taken for a sign of others
+    heavy = np.ones(4000)
+    heavy[np.argsort(need)[-1]] = 40.0
+    assert paths_of(need, heavy).verified(asked) > found.verified(asked)
+
+
+def test_nothing_is_verified_that_few_paths_exceed_or_whose_weights_are_wrong():
+    need = np.random.default_rng(4).pareto(2.0, 4000)
+    assert paths_of(need, np.ones(4000)).verified(1e-3) == np.inf
+    assert paths_of(need, 1.3 + 1e-3 * (np.arange(4000) % 2)).verified(0.05) == np.inf
 
 
 @pytest.mark.parametrize(
