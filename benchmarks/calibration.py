@@ -2,15 +2,17 @@
 
     python benchmarks/calibration.py coverage               800 calibrations of each kind
     python benchmarks/calibration.py weighted               the same for rare targets
+    python benchmarks/calibration.py books                  and where a few books rule
     python benchmarks/calibration.py search --sizes 1 4 12  paths to the same verified objective
 
 `coverage` runs the engine once on many small books and takes them for the world: what holds there is
 known. Every calibration draws books with replacement, and crashes of each, for each of its looks, and
 verifies a capital (`riskengine.calibration.verify`); counted is how often P(need > F) in the world
 keeps the target. `weighted` does so with looks of weighted crashes, from a world whose scales lean to
-large ones. `search` runs both searches of `riskengine.calibration.solve` with the same number of
-evaluations on the same crashes; designs on the way are judged on other crashes, and reported is after
-how many paths each search first came, and stayed, within so much of the best that either found.
+large ones; `books` in one with a closed form, in which books differ by much. `search` runs both
+searches of `riskengine.calibration.solve` with the same number of evaluations on the same crashes;
+designs on the way are judged on other crashes, and reported is after how many paths each search first
+came, and stayed, within so much of the best that either found.
 """
 
 import argparse
@@ -29,7 +31,7 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("what", choices=("coverage", "weighted", "search"))
+    parser.add_argument("what", choices=("coverage", "weighted", "books", "search"))
     parser.add_argument("--repeats", type=int, default=800)
     parser.add_argument("--books", type=int, default=256, help="of the world")
     parser.add_argument("--crashes", type=int, default=256, help="of each of its books")
@@ -91,6 +93,39 @@ def weighted(asked: argparse.Namespace) -> None:
             return verify.look(k, 0.05, few, limits, {"adl": rare, "dry": rare})
 
         repeated(asked, f"{paths} weighted crashes", exceed, known.target(exceed), look)
+
+
+def books(asked: argparse.Namespace) -> None:
+    """Needs u^(−1/2) e^(s g) with a normal g for every book: P(need > F) varies by a factor e^(2 s g)."""
+    from riskengine.calibration import verify
+    from riskengine.calibration.frontier import Needs
+    from riskengine.montecarlo.estimators import Sample
+
+    exceed, crashes = 0.01, 2048
+    for spread in (0.5, 1.0, 1.5, 2.0):
+        truth = quantile_over_books(spread, exceed)
+        for count in (32, 128, 512):
+            book = np.arange(crashes) % count
+
+            def look(k: int, random, limits, spread=spread, book=book, count=count):
+                own = np.exp(spread * random.standard_normal(count))
+                need = random.random(crashes) ** -0.5 * own[book]
+                return verify.look(k, 0.05, Needs(need, need, need, Sample(book)), limits)
+
+            what = f"log P of books varies by {2 * spread:g}, {count} books x {crashes // count} crashes"
+            repeated(asked, what, exceed, truth, look)
+
+
+def quantile_over_books(spread: float, exceed: float) -> float:
+    """F with E[min((F e^(−s g))⁻², 1)] = ε over a normal g."""
+    from scipy import optimize, special
+
+    def over(log: float) -> float:
+        known = log / spread  # from that g on a book's needs are all above F
+        part = math.exp(2.0 * spread**2 - 2.0 * log) * special.ndtr(known - 2.0 * spread)
+        return float(part + special.ndtr(-known)) - exceed
+
+    return math.exp(optimize.brentq(over, 0.0, 40.0))
 
 
 def repeated(asked: argparse.Namespace, what: str, exceed: float, truth: float, look) -> None:
@@ -267,4 +302,6 @@ def with_paths(config, paths: int, exceed: tuple[float, float]):
 
 if __name__ == "__main__":
     given = arguments()
-    {"coverage": coverage, "weighted": weighted, "search": search}[given.what](given)
+    {"coverage": coverage, "weighted": weighted, "books": books, "search": search}[given.what](
+        given
+    )

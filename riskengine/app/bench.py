@@ -31,6 +31,7 @@ class Bench:
     runs: int = 0
     found: int = 0  # paths that an earlier process left
     results: list[Results] = field(default_factory=list)  # of every run, for checks
+    unchecked: int = 0  # paths whose flags the caller looks at
 
     def __post_init__(self) -> None:
         self.kept = {shard.first: shard.arrays for shard in self.folder.load_shards()}
@@ -59,6 +60,8 @@ class Bench:
         found = Results.join(parts)
         if checked:
             self.results.append(found)
+        else:
+            self.unchecked += len(found)
         return found
 
     def at_funds(

@@ -6,7 +6,7 @@ import numpy as np
 
 from riskengine.app import calibration_tables as tables
 from riskengine.app import charts, figures, sentence, store, study, vega
-from riskengine.app.amounts import percent, usd
+from riskengine.app.amounts import counted, percent, usd
 from riskengine.app.charts import Figure
 from riskengine.app.store import RunFolder
 from riskengine.app.vega import Spec
@@ -165,6 +165,7 @@ def _iso(found: "Calibration") -> Figure:
     ]  # fmt: skip
     scale = {"domain": list(WORDS.values()), "range": list(charts.EVENT.values())}
     colour = vega.name("risk", scale=scale, legend={"title": None, "orient": "top"})
+    count = min(len(free) for free, _ in found.iso.values())
     title = f"Iso-risk: first-loss capital that keeps each risk at {percent(level)}, by capital outside it"
     shift = vega.name("risk", scale={"domain": list(WORDS.values())})
     x = {"field": "outside", "type": "ordinal", "title": "capital outside F, times today's"}
@@ -177,9 +178,13 @@ def _iso(found: "Calibration") -> Figure:
         vega.view("rule", {"strokeWidth": 1.5}, ends, known),
         vega.view("point", {"filled": True, "size": 60, "opacity": 1}, value, rows),
     ]
-    chart = {"layer": layers, "width": charts.WIDTH, "height": 260, "title": title}
+    under = f"the first {counted(count, 'crash')} of the run for each size"
+    heading = {"text": title, "subtitle": under}
+    chart = {"layer": layers, "width": charts.WIDTH, "height": 260, "title": heading}
     outside = usd(float(columns["outside"].max()))
-    return charts.drawn("iso_risk", chart, f"{title}, up to {outside}.")
+    return charts.drawn(
+        "iso_risk", chart, f"{title}, up to {outside}; {counted(count, 'crash')} each."
+    )
 
 
 WORDS = {

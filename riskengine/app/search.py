@@ -52,9 +52,9 @@ def run(config: Config, question: Question, space: Space, runs: Bench, screen: S
         "gradient": solve.gradient(trial.at, starts, asked.budget, config.simulation.seed, said),
         "derivative-free": solve.derivative_free(trial.at, starts[0], asked.budget, said),
     }
-    ends = {"today": today} | {name: one.x for name, one in found.items()}
+    ends = {name: one.x for name, one in found.items()}
     last = dataclasses.replace(trial, first=AGAIN)
-    each = {name: last.at(x, 0.0) for name, x in ends.items()}
+    each = {"today": last.today()} | {name: last.at(x, 0.0) for name, x in ends.items()}
     cost = {name: objective for name, (objective, _) in each.items()}
     # the cheapest that keeps to the highest capital; if none does, the one that is least above it
     winner = min(each, key=lambda name: (max(each[name][1], 0.0), each[name][0]))
@@ -97,9 +97,20 @@ class Trial:
 
     def at(self, x: np.ndarray, width: float) -> tuple[float, float]:
         """J and the excess over the highest capital."""
-        needs, outlay = self._run(np.asarray(x))
-        capital = solve.fund(needs, *self.exceed, width)
+        return self._valued(self.space.design(jnp.asarray(x)), np.asarray(x), width)
+
+    def today(self) -> tuple[float, float]:
+        """The same for the design as it is, which bounds of the search may leave out."""
+        nowhere = np.full(self.space.size, math.inf)
+        return self._valued(levers.still(self.question.venue), nowhere, 0.0)
+
+    def _valued(self, design: Levers, x: np.ndarray, width: float) -> tuple[float, float]:
+        needs, outlay = self._run(design, x)
         interest, most = self.question.open_interest, self.config.design.fund_most_pct
+        loss = self.config.target.loss_pct
+        capital = solve.fund(
+            needs, *self.exceed, width, None if loss is None else PCT * loss * interest
+        )
         excess = -math.inf if most is None else capital / (PCT * most * interest) - 1.0
         return solve.cost(needs, outlay, capital, self.weights, interest), excess
 
@@ -111,12 +122,10 @@ class Trial:
         given = dataclasses.asdict(self.config.design.weights)
         return Weights(**{name: x or 0.0 for name, x in given.items()})
 
-    def _run(self, x: np.ndarray) -> tuple[Needs, Outlay]:
+    def _run(self, design: Levers, x: np.ndarray) -> tuple[Needs, Outlay]:
         """Needs of the crashes of the search under a design, and what it takes besides the fund."""
         setting, count = self.question.setting, self.config.design.search.paths
-        moved = levers.moved(
-            setting, self.space.design(jnp.asarray(x)), self.config.design.response or 0.0
-        )
+        moved = levers.moved(setting, design, self.config.design.response or 0.0)
         given = levers.given_up(setting.books, moved.books)
 
         def numbers() -> np.ndarray:
@@ -128,7 +137,8 @@ class Trial:
         adl, dry, beyond = self.runs.evaluation(numbers, x)
         book = (self.first + np.arange(count)) % setting.number_of_books
         outlay = Outlay(vault(moved.venue), given.open_interest, given.equity)
-        return Needs(adl, dry, beyond, Sample(book)), outlay
+        needs = Needs(adl, dry, beyond, Sample(book))
+        return solve.bounded(needs, self.question.open_interest), outlay
 
 
 def vault(venue: Venue) -> float:

@@ -28,6 +28,7 @@ from riskengine.calibration.frontier import Needs
 WIDTHS = (1.0, 0.2)  # half-width of the kernel in log ε: of the first step, and of the last
 SPANS = (0.6, 0.15)  # of the differences, in logits of a lever's range
 RATE = 0.6  # of Adam, in logits
+MUCH = 10.0  # times open interest: what a need counts that no capital covers
 PENALTY = 10.0  # of the augmented Lagrangian, per squared relative excess
 
 
@@ -50,15 +51,45 @@ class Outlay:
     equity: float
 
 
-def fund(needs: Needs, adl: float, dry: float, width: float) -> float:
-    """F_h, USD: what meets both probabilities; the order statistic itself at width 0."""
-    return max(smoothed(needs.adl, adl, width), smoothed(needs.dry, dry, width))
+def bounded(needs: Needs, interest: float) -> Needs:
+    """Needs that no capital covers counted as `MUCH` times open interest, or as the largest other need.
+
+    A search must see that such a design is dear, and by how much fewer of them make it better.
+    """
+
+    def one(need: np.ndarray) -> np.ndarray:
+        finite = np.isfinite(need)
+        most = max(MUCH * interest, float(need[finite].max(initial=0.0)))
+        return np.where(finite, need, most)
+
+    return Needs(one(needs.adl), one(needs.dry), one(needs.beyond), needs.sample)
+
+
+def fund(
+    needs: Needs, adl: float, dry: float, width: float, loss: float | None = None
+) -> float:  # fmt: skip
+    """F_h, USD: what meets both probabilities, and E[(R − F)⁺] ≤ `loss` where that is asked for.
+
+    At width 0 it is the order statistic itself.
+    """
+    asked = [smoothed(needs.adl, adl, width), smoothed(needs.dry, dry, width)]
+    return max(asked if loss is None else [*asked, for_mean(needs.beyond, loss)])
+
+
+def for_mean(need: np.ndarray, loss: float) -> float:
+    """The smallest F ≥ 0 with mean (R − F)⁺ ≤ loss: that mean is straight between needs."""
+    ordered = np.append(np.sort(np.maximum(need, 0.0))[::-1], 0.0)
+    above = np.arange(1, len(ordered) + 1)
+    mean = (np.cumsum(ordered) - above * ordered) / len(need)  # with F at each need, largest first
+    k = int(np.searchsorted(mean, loss, side="right"))  # the first F at which it is too much
+    if k == len(ordered):
+        return 0.0
+    return float((ordered[:k].sum() - loss * len(need)) / k)
 
 
 def smoothed(need: np.ndarray, exceed: float, width: float) -> float:
-    """Quantiles around P(need > F) = ε, weighted by a triangle in log ε; infinite needs are cut off."""
-    finite = need[np.isfinite(need)]
-    ordered = np.sort(np.append(finite, np.full(len(need) - len(finite), finite.max(initial=0.0))))
+    """Quantiles around P(need > F) = ε, weighted by a triangle in log ε."""
+    ordered = np.sort(need)
     shares = exceed * np.exp(np.linspace(-width, width, 41)) if width > 0.0 else np.array([exceed])
     triangle = 1.0 - np.abs(np.linspace(-1.0, 1.0, len(shares) + 2)[1:-1])
     place = np.clip(len(ordered) * (1.0 - np.minimum(shares, 1.0)) - 0.5, 0, len(ordered) - 1)
@@ -70,8 +101,7 @@ def cost(
     needs: Needs, outlay: Outlay, capital: float, weights: Weights, interest: float
 ) -> float:  # fmt: skip
     """J at this capital, a share of open interest per crash."""
-    finite = np.where(np.isfinite(needs.beyond), needs.beyond, 0.0)
-    beyond = float(np.maximum(finite - capital, 0.0).mean())
+    beyond = float(np.maximum(needs.beyond - capital, 0.0).mean())
     spent = (
         weights.capital * (capital + outlay.vault) + weights.open_interest * outlay.open_interest
     )

@@ -55,28 +55,27 @@ Values = np.ndarray
 class Trust:
     """How far the lean and the choice rely on what they expect."""
 
-    defensive: float = (
-        0.1  # of the survey's law is the law itself; of the choice, is by weight alone
-    )
+    lean: float = 0.9  # of the survey's law; the rest is the law itself
+    choice: float = 0.9  # of the choice; the rest is by weight alone
     # P̂ = Φ(η / probit) of the logit η: 1.7 would be the logistic law but for its long tails, by which
     # too many harmless paths would be chosen; the rest is for errors of the fit
     probit: float = 2.0
 
 
-BOLD = Trust()  # the least variance
+BOLD = Trust()  # the least variance for what happens once in 1,000 or more seldom
 # For limits that must hold: crashes that the prediction overlooks are few and count little
 # (measured: docs/calibration.md).
-CAREFUL = Trust(defensive=0.5, probit=4.0)
+CAREFUL = Trust(lean=0.5, choice=0.5, probit=4.0)
 
 
 def lean(
-    uniform: Values, part: Values, least: float, defensive: float = BOLD.defensive
+    uniform: Values, part: Values, least: float, trust: float = BOLD.lean
 ) -> tuple[Values, Values]:
     """u of the leaning law and its weights 1/q, from two independent uniforms each."""
     size = np.log(1.0 / least)
-    u = np.where(part < defensive, uniform, np.exp(-size * uniform))
+    u = np.where(part < 1.0 - trust, uniform, np.exp(-size * uniform))
     leaning = np.where(u > least, 1.0 / (u * size), 0.0)
-    return u, 1.0 / (defensive + (1.0 - defensive) * leaning)
+    return u, 1.0 / ((1.0 - trust) + trust * leaning)
 
 
 def uniforms(key: Key[Array, ""], purpose: Stream, paths: Values, count: int) -> Values:
@@ -111,7 +110,7 @@ class Surveyed:
             must = "must be plain where the law of prices has no random scale"
             raise InputError("simulation.estimator", must, f"scenario.law={law}")
         drawn = uniforms(key, Stream.LEAN, paths, 2)
-        scale, weight = lean(drawn[:, 0], drawn[:, 1], BEYOND * rarest, trust.defensive)
+        scale, weight = lean(drawn[:, 0], drawn[:, 1], BEYOND * rarest, trust.lean)
         count = int(jax.tree.leaves(books)[0].shape[0])
         seen = survey.survey(key, books, venue, scenario, simulation, paths, scale)
         return cls(paths, paths % count, scale, weight, seen)
@@ -191,17 +190,17 @@ def _logistic(design: Values, event: Values, prior: Values) -> Values:
 
 
 def chances(
-    surveyed: Surveyed, predicted: list[Values], paths: float, defensive: float = BOLD.defensive
+    surveyed: Surveyed, predicted: list[Values], paths: float, trust: float = BOLD.choice
 ) -> Values:
     """π of every surveyed path, so that about so many run, for events with these P̂.
 
-    A path that was overlooked counts at most mean(w) / (`defensive` · `paths`) in a probability.
+    A path that was overlooked counts at most mean(w) / ((1 − `trust`) · `paths`) in a probability.
     """
     together = np.zeros(len(surveyed.path))
     for each in predicted:
         together += each / float(np.mean(surveyed.weight * each)) ** 2
     wanted, own = surveyed.weight * np.sqrt(together), surveyed.weight
-    share = (1.0 - defensive) * wanted / wanted.sum() + defensive * own / own.sum()
+    share = trust * wanted / wanted.sum() + (1.0 - trust) * own / own.sum()
     return _scaled(share, paths)
 
 
@@ -315,7 +314,7 @@ class _Known:
             need = np.concatenate([self.first[aim.need], self.needs[aim.need][self.ran]])
             event = need > self._aimed(aim, rare)
             predicted.append(predict(taught, event, self.others, self.trust.probit))
-        return chances(self.others, predicted, paths, self.trust.defensive)
+        return chances(self.others, predicted, paths, self.trust.choice)
 
     def _aimed(self, aim: Aim, rare: Rare | None) -> float:
         """The capital of an aim: F*(ε) as the latest look sees it, and first of all the pilot."""

@@ -258,7 +258,7 @@ class Asked:
 
     paths: np.ndarray
     capital: np.ndarray  # USD, that each path meets
-    scale: np.ndarray | None  # uniform number of each path; None: its own
+    scale: np.ndarray  # uniform number of each path; nan: its own, so that one program serves both
     books: int
     batch: int  # paths per device and call
     devices: tuple
@@ -270,6 +270,7 @@ class Asked:
         if paths.size and not (0 <= paths.min() and paths.max() < 2**32):
             raise ValueError(f"path ids must lie in [0, 2**32), got {paths.min()} to {paths.max()}")
         count = int(jax.tree.leaves(books)[0].shape[0])
+        scale = np.broadcast_to(np.asarray(np.nan if scale is None else scale, float), paths.shape)
         return cls(paths, capital, scale, count, batch_size(batch, books), devices)
 
     def batches(
@@ -287,8 +288,8 @@ class Asked:
             try:
                 for number, rows in _chunks(waiting, self.batch * len(self.devices)):
                     slots, some = self.slots(rows)
-                    given = None if self.scale is None else self.scale[slots]
-                    each = (self.paths[slots].astype(np.uint32), self.capital[slots], some, given)
+                    scale = self.scale[slots]
+                    each = (self.paths[slots].astype(np.uint32), self.capital[slots], some, scale)
                     each = jax.device_put(each, sharding(self.devices))
                     out = make(self.devices, self.batch)(key, each, number, *rest)
                     yield number, slots[some], some, jax.block_until_ready(out)
@@ -434,11 +435,11 @@ def quotes_of(
     simulation: Simulation,
     scale: Float[Array, ""] | None = None,
 ) -> Quote:
-    """Index, depth and length of every step of one path."""
+    """Index, depth and length of every step of one path; where `scale` is nan the path's own counts."""
     dt = simulation.dt
     drawn = noise.draw(key, path, simulation.market_ids, simulation.whole, simulation.half)
     if scale is not None:
-        drawn = dataclasses.replace(drawn, scale=scale)
+        drawn = dataclasses.replace(drawn, scale=jnp.where(jnp.isnan(scale), drawn.scale, scale))
     log_index = scenarios.log_index(drawn, path, scenario, dt)
     assert book.totals is not None, "the book is not attached to a venue"
     depth = scenarios.depth_of(drawn, log_index, scenario.depth, dt)

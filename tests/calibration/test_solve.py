@@ -21,8 +21,18 @@ def test_the_smoothed_quantile_is_the_quantile_at_width_0():
     assert solve.smoothed(need, 0.1, 0.0) == pytest.approx(900.5)
     narrow, wide = (solve.smoothed(need, 0.1, w) for w in (0.05, 1.0))
     assert narrow == pytest.approx(900.5, abs=1.0) and wide < narrow
-    beyond = np.append(need, [math.inf] * 10)
-    assert math.isfinite(solve.smoothed(beyond, 0.1, 1.0))
+
+
+def test_a_need_that_no_capital_covers_makes_a_design_dear():
+    """The more of them the dearer, and never cheaper than the largest need that was seen."""
+    few, many = ([1.0] * 80 + [math.inf] * n + [2.0] * (20 - n) for n in (3, 12))
+    rare, often = (solve.bounded(needs(x), 100.0) for x in (few, many))
+    assert np.isfinite(rare.adl).all() and rare.adl.max() == 1000.0 and rare.dry.max() == 1000.0
+    assert solve.fund(often, 0.1, 0.1, 0.0) == 1000.0 > solve.fund(rare, 0.1, 0.1, 0.0)
+    assert solve.bounded(needs([math.inf, 5000.0]), 100.0).adl.tolist() == [5000.0, 5000.0]
+    weights = Weights(loss=1.0)
+    costs = [solve.cost(x, Outlay(0.0, 0.0, 0.0), 2.0, weights, 100.0) for x in (rare, often)]
+    assert costs[0] < costs[1]
 
 
 def test_a_smoothed_quantile_moves_with_every_path_near_it():
@@ -36,6 +46,17 @@ def test_the_fund_meets_both_probabilities():
     of = needs(np.arange(1.0, 101.0))
     assert solve.fund(of, 0.1, 0.9, 0.0) == solve.smoothed(of.adl, 0.1, 0.0)
     assert solve.fund(of, 0.9, 0.01, 0.0) == solve.smoothed(of.dry, 0.01, 0.0)
+
+
+@pytest.mark.parametrize("loss", [0.0, 0.01, 0.3, 2.0, 30.0, 1e9])
+def test_the_fund_meets_a_mean_need_beyond_it(loss):
+    need = np.random.default_rng(1).pareto(1.5, 500) * 10.0
+    found = solve.for_mean(need, loss)
+    beyond = np.maximum(need - found, 0.0).mean()
+    assert beyond == pytest.approx(min(loss, need.mean()), abs=1e-9)
+    assert found == 0.0 or beyond == pytest.approx(loss, abs=1e-9)
+    of = needs(need)
+    assert solve.fund(of, 0.1, 0.1, 0.0, loss) == max(solve.fund(of, 0.1, 0.1, 0.0), found)
 
 
 def test_what_a_design_costs():

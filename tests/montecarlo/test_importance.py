@@ -96,7 +96,7 @@ def test_the_leaning_law_is_the_density_that_weights_say():
 
 def test_a_careful_survey_counts_no_path_more_than_twice():
     random = np.random.default_rng(0)
-    u, weight = importance.lean(*random.random((2, 100_000)), 1e-7, importance.CAREFUL.defensive)
+    u, weight = importance.lean(*random.random((2, 100_000)), 1e-7, importance.CAREFUL.lean)
     assert weight.max() <= 2.0
     y = weight * (u < 1e-4)
     assert abs(y.mean() - 1e-4) < REACH * y.std() / np.sqrt(len(y))
