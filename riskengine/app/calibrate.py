@@ -46,6 +46,7 @@ from riskengine.montecarlo.simulate import Results
 from riskengine.waterfall.state import places
 
 NOT_MET = 6  # exit code: the target is not met
+HAIRCUTS = 64  # paths at today's fund that compare haircuts: where winners are hit they take long
 NEAR = 32  # paths with needs near F* that tell how pools share it
 
 
@@ -211,7 +212,7 @@ def _beside(
         still = levers.still(setting.venue)
         listed.append(WhatIf("split", 1.0, still, share=share))
     count, own = validate_design.paths(config), float(setting.venue.capital)
-    few, found = min(count, config.simulation.fund_paths), []
+    few, found = min(count, config.simulation.fund_paths, HAIRCUTS), []
     today = levels[own].some(slice(0, few))
     for number, design in enumerate(listed):
         moved = design.of(setting)

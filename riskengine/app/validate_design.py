@@ -89,12 +89,12 @@ def _plain(config: Config) -> int:
 def weighted_paths(config: Config) -> int:
     """Weighted crashes of a look; 0 where plain ones verify.
 
-    They do where they are no more than those of the run, where another number is asked for, where a
-    mean is to be verified, and under laws without a random scale.
+    They do where they are no more than those of the run, where another number is asked for, and where
+    a mean is to be verified.
     """
     asked = config.design.verify_paths or config.target.loss_pct or config.target.haircut_pct
     few = _plain(config) <= config.simulation.paths
-    if asked or few or not config.design.rare_paths or config.scenario.law != "crash":
+    if asked or few or not config.design.rare_paths:
         return 0
     return max(config.design.rare_paths, math.ceil(OVERLOOKED / _rarest(config)))
 

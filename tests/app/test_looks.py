@@ -43,7 +43,7 @@ def loaded(*changes: str):
         (["target.adl_probability=1e-3", "design.verify_books=100"], 512, 2048, 100),
         (["target.adl_probability=1e-3", "design.rare_paths=0"], 15_219, 0, 512),
         (["target.adl_probability=1e-3", "target.haircut_pct=5"], 15_219, 0, 512),
-        (["target.adl_probability=1e-3", "scenario=concentration"], 15_219, 0, 512),
+        (["target.adl_probability=1e-3", "scenario=concentration"], 512, 2048, 256),
         (["target.adl_probability=1e-3", "design.verify_paths=10000"], 10_000, 0, 512),
     ],
 )  # fmt: skip
