@@ -8,6 +8,7 @@ sample of a law with a known answer, 32 books of 128 paths unless said, and asks
 row says so.
 """
 
+import dataclasses
 import math
 import sys
 from collections.abc import Callable, Iterator
@@ -16,10 +17,12 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import integrate, special, stats
 
-from riskengine.calibration import target
+from riskengine.app import answers
+from riskengine.calibration import frontier, target
+from riskengine.calibration.frontier import Needs
 from riskengine.montecarlo import estimators, grid, importance, keys, two_level
 from riskengine.montecarlo.estimators import Estimate, Sample
-from riskengine.montecarlo.importance import Aim, Surveyed
+from riskengine.montecarlo.importance import BOLD, CAREFUL, Aim, Surveyed, Trust
 from riskengine.montecarlo.simulate import Results
 from riskengine.montecarlo.survey import Survey
 from riskengine.montecarlo.two_level import Choice, TwoLevel
@@ -103,6 +106,20 @@ def alone(p: float) -> Callable[[Random], Answer]:
     return lambda random: (estimators.proportion("p", random.random(PATHS) < p, ONE), p)
 
 
+def product(p: float, given: float) -> Callable[[Random], Answer]:
+    """What follows an intervention, known from an eighth of the paths."""
+    few = Sample(BOOK[: PATHS // 8])
+
+    def draw(random: Random) -> Answer:
+        known = random.random(PATHS) < rates(random, p, 0.5)[BOOK]
+        hit = known & (random.random(PATHS) < rates(random, given, 0.3)[BOOK])
+        adl = estimators.proportion("adl_probability", known, EVERY)
+        there = {"intervened": known[: few.paths]}
+        return answers._after_intervention("p", hit[: few.paths], there, few, adl), p * given  # pyright: ignore[reportArgumentType]
+
+    return draw
+
+
 # Fund targets
 
 
@@ -118,6 +135,18 @@ def quantile(exceed: float, shared: float, tail: float, total: bool) -> Callable
         x = needs(random, shared, tail)
         sample = EVERY if total or shared else ONE
         return estimators.quantile("f", x, exceed, sample, "USD", total), exceed ** (-1.0 / tail)
+
+    return draw
+
+
+def for_mean(loss: float, tail: float) -> Callable[[Random], Answer]:
+    """F with E[(R − F)⁺] = ℓ; for the law of Pareto that is F^(1−a) / (a − 1)."""
+    truth = ((tail - 1.0) * loss) ** (1.0 / (1.0 - tail))
+
+    def draw(random: Random) -> Answer:
+        x = needs(random, 0.05, tail)
+        (found,) = frontier.for_loss("f", Needs(x, x, x, EVERY), [loss])
+        return (found if found.high else dataclasses.replace(found, value=None)), truth
 
     return draw
 
@@ -254,10 +283,10 @@ class Rare:
         own = self.OF_BOOK * self.level[path % BOOKS]
         return {NEED: scale**-0.5 * np.exp(self.NOISE * self.z[path % self.surveyed] + own)}
 
-    def survey(self, rarest: float) -> Surveyed:
+    def survey(self, rarest: float, trust: Trust = BOLD) -> Surveyed:
         path = np.arange(self.surveyed)
         uniforms = self.random.random((2, self.surveyed))
-        scale, weight = importance.lean(*uniforms, importance.BEYOND * rarest)
+        scale, weight = importance.lean(*uniforms, importance.BEYOND * rarest, trust.lean)
         size = -0.5 * np.log(scale) + 0.2 * self.random.standard_normal(self.surveyed)
         fall, none = 0.01 * np.exp(size), np.zeros(self.surveyed)
         seen = Survey(fall, none, 1.2 * fall, none, none, none, none)
@@ -269,7 +298,7 @@ def rare(exceed: float, what: str) -> Callable[[Random], Answer]:
     at = float(np.interp(-math.log(exceed), -np.log([Rare.truth(f) for f in capitals]), capitals))
 
     def draw(random: Random) -> Answer:
-        world = Rare(random)
+        world = Rare(random, 40_000 if what == "verified" else 12_000)
         key = keys.root(int(random.integers(2**31)))
         if what == "grid":
             found = grid.run(
@@ -278,6 +307,13 @@ def rare(exceed: float, what: str) -> Callable[[Random], Answer]:
             )  # fmt: skip
             return found.probability("p", at), Rare.truth(at)
         aims = [Aim(NEED, exceed)]
+        if what == "verified":
+            found = importance.run(
+                key, world.survey(exceed, CAREFUL), world.needs, aims, 1000, 2000, 1, trust=CAREFUL
+            )
+            high = found.weighted(NEED).verified(exceed)
+            value = None if math.isinf(high) else high
+            return Estimate("f", value, None, value, 0.95, 0, 0, "", "USD"), at
         found = importance.run(key, world.survey(exceed), world.needs, aims, 400, 1200)
         paths = found.weighted(NEED)
         if what == "target":
@@ -299,10 +335,14 @@ def cases() -> Iterator[Case]:
                    (LOW, 1.0), "at most binomial: books differ")  # fmt: skip
     for p in (0.1, 0.01, 0.002):
         yield Case("probability, Wilson, one book", f"p = {p:g}", alone(p))
+    for p, given in ((0.5, 0.3), (0.05, 0.8)):
+        yield Case("probability, product of two limits", f"P = {p:g}, then {given:g}",
+                   product(p, given), (LOW, 1.0), "both limits are kept at once")  # fmt: skip
     for exceed, shared in ((0.05, 0.0), (0.01, 0.0), (0.05, 0.1), (0.01, 0.1)):
         law = f"ε = {exceed:g}, Pareto 2, correlation within books {shared:g}"
         yield Case("fund target, order statistic", law, quantile(exceed, shared, 2.0, True),
                    (LOW, 0.99), DISCRETE)  # fmt: skip
+    yield Case("capital for a mean need beyond it", "0.02, Pareto 3", for_mean(0.02, 3.0))
     yield Case("change of a fund target, paired bootstrap", "ε = 0.05", difference(0.05),
                (LOW, 0.99), DISCRETE)  # fmt: skip
     for p in (0.5, 0.05):
@@ -323,6 +363,8 @@ def cases() -> Iterator[Case]:
         law = f"ε = {exceed:g}"
         yield Case("probability, importance sampling", law, rare(exceed, "p"))
         yield Case("fund target, importance sampling", law, rare(exceed, "target"))
+        yield Case("capital verified by weighted paths, upper limit alone", law, rare(exceed, "verified"),
+                   (LOW + 0.02, 1.0), "one side, 0.975")  # fmt: skip
         yield Case("probability, grid of scales", law, rare(exceed, "grid"))
 
 

@@ -15,6 +15,7 @@ import numpy as np
 from riskengine.calibration import target
 from riskengine.montecarlo import estimators
 from riskengine.montecarlo.estimators import Estimate, Sample
+from riskengine.montecarlo.weighted import TAIL, tail_index
 
 LEVELS = (1e-1, 3e-2, 1e-2, 3e-3, 1e-3, 3e-4, 1e-4, 3e-5, 1e-5)
 CARRIED = 16  # paths above a quantile at which designs are compared
@@ -57,11 +58,17 @@ def for_loss(name: str, needs: Needs, levels: Sequence[float]) -> list[Estimate]
     """The smallest F with E[(R − F)⁺] ≤ ℓ, for every loss ℓ in USD; a band from pointwise limits.
 
     Beyond the largest need that was seen there is no loss, which says nothing about rarer crashes:
-    a capital there is not known.
+    a capital there is not known. Nor has it limits where the largest needs look as if they had no
+    variance: then no interval of their mean holds.
     """
     grid = capitals(needs.beyond)
     found = [loss_beyond(needs, f) for f in grid]
-    return [_seen(for_level(name, grid, found, level), needs.beyond) for level in levels]
+    capital = [_seen(for_level(name, grid, found, level), needs.beyond) for level in levels]
+    tail = tail_index(needs.beyond[np.isfinite(needs.beyond)])
+    if not tail >= TAIL:
+        return capital
+    why = f"needs have no variance: tail index {tail:.2f} and more, must be below {TAIL:g}"
+    return [dataclasses.replace(e, low=None, high=None).noted(why, last=True) for e in capital]
 
 
 def _seen(e: Estimate, need: np.ndarray) -> Estimate:

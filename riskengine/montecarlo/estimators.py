@@ -304,13 +304,16 @@ def uncertain(e: Estimate) -> bool:
 
 
 def _ratio(
-    name: str, part: Values, whole: Values, sample: Sample, unit: str, hits: int
-) -> Estimate:
+    name: str, part: Values, whole: Values, sample: Sample, unit: str, hits: int,
+    bent: bool = False,
+) -> Estimate:  # fmt: skip
     """The ratio of two means.
 
     Books (paths, where the book is given) are left out one at a time; what each weighs is its share
     of `whole`, not of the paths. Where one of them holds all of `whole` nothing is known about how
-    much they differ, and there is no interval.
+    much they differ, and there is no interval. Limits are Student's; those of a mean are `bent` by the
+    skewness of what is averaged (Hall 1992): large amounts are rare, and a sample that has few of them
+    looks small and sure at once.
     """
     part, whole = np.asarray(part, float), np.asarray(whole, float)
     method, base = "ratio of means", float(whole.sum())
@@ -322,10 +325,28 @@ def _ratio(
     seen = (share != 0.0) | (pull != 0.0)
     if seen.sum() < 2 or share.max() >= 1.0:
         return Estimate(name, r, None, None, *about, f"all in one {what}: no interval")
-    error = math.sqrt(_jackknife(share[seen], pull[seen])) * _student(share[seen], sample.tail)
+    error = math.sqrt(_jackknife(share[seen], pull[seen]))
+    reach = _student(share[seen], sample.tail)
+    below, above = _bent(pull[seen], reach) if bent else (reach, reach)
     note = f"{hits} hits: poorly known" if hits < RARE else ""
     least = 0.0 if (part >= 0.0).all() else -math.inf  # what is never negative has no such mean
-    return Estimate(name, r, max(r - error, least), r + error, *about, note)
+    return Estimate(name, r, max(r - error * below, least), r + error * above, *about, note)
+
+
+def _bent(pull: Values, reach: float) -> tuple[float, float]:
+    """Standard errors below and above a mean: the roots of Hall's cubic at ±t, with the sample's skewness.
+
+    t = g(w) = w + h/3 w² + h²/27 w³ + h/6 with h the skewness of the mean.
+    """
+    size = float(np.sum(pull**2))
+    h = float(np.sum(pull**3)) / size**1.5 if size > 0.0 else 0.0
+    if abs(h) < 1e-9:
+        return reach, reach
+
+    def root(t: float) -> float:
+        return 3.0 / h * (float(np.cbrt(1.0 + h * (t - h / 6.0))) - 1.0)
+
+    return root(reach), -root(-reach)
 
 
 def _pulls(part: Values, whole: Values, sample: Sample) -> tuple[Values, Values, str]:
@@ -402,7 +423,7 @@ def mean(name: str, x: Values, sample: Sample, unit: str, where: Values | None =
     if lacking:
         about = (sample.level, sample.paths, hits, method, unit, lacking)
         return Estimate(name, None, None, None, *about)
-    found = _ratio(name, x, inside, sample, unit, hits)
+    found = _ratio(name, x, inside, sample, unit, hits, bent=True)
     if not hits:
         note = f"0 on all {counted} paths: what is rarer is not seen"
         return dataclasses.replace(found, method=method, note=note)

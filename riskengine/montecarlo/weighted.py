@@ -45,7 +45,7 @@ def health(y: Values, weight: Values, sample: Sample) -> Health:
     total, squares = float(y.sum()), float(y @ y)
     worth = total**2 / squares if squares > 0.0 else 0.0
     share = float(y.max(initial=0.0)) / total if total > 0.0 else 1.0
-    found = (worth, share, _tail(y), weight_off(weight, sample))
+    found = (worth, share, tail_index(y), weight_off(weight, sample))
     return Health(*found, problem=_problem(*found))
 
 
@@ -67,7 +67,7 @@ def _problem(worth: float, share: float, tail: float, off: float) -> str:
     return ""
 
 
-def _tail(y: Values) -> float:
+def tail_index(y: Values) -> float:
     """Lower limit of the shape of the generalised Pareto law of the largest y.
 
     As many as Vehtari et al. (2024) take; the standard error is (1 + k)/√n (Smith 1987).
