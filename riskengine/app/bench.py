@@ -32,6 +32,7 @@ class Bench:
     found: int = 0  # paths that an earlier process left
     results: list[Results] = field(default_factory=list)  # of every run, for checks
     unchecked: int = 0  # paths whose flags the caller looks at
+    seconds: float = 0.0  # that these took
 
     def __post_init__(self) -> None:
         self.kept = {shard.first: shard.arrays for shard in self.folder.load_shards()}
@@ -47,11 +48,13 @@ class Bench:
         """
         parts, total, first = [], of or len(paths), self._place()
         batch = self.batch or batch
-        shard = self._shard(setting) if batch == self.batch else FEW
+        shard = self._shard(setting)
+        if batch != self.batch:
+            shard = max(FEW, 2 * batch * jax.local_device_count()) if batch else FEW
         for rows in study.shards(np.arange(len(paths)), shard):
             part, own = paths[rows], None if scale is None else scale[rows]
             ran = self._kept(first, len(part))
-            if ran is None:
+            if ran is None or not np.array_equal(ran.path, part):
                 told = self._after(done, total, what)
                 ran = setting.unlimited(part, batch, told, scale=own)
                 self.folder.save_shard(first, len(part), ran.arrays())
@@ -62,18 +65,20 @@ class Bench:
             self.results.append(found)
         else:
             self.unchecked += len(found)
+            self.seconds += found.seconds
         return found
 
     def at_funds(
-        self, setting: Setting, known: Results, counts: dict[float, int], what: str
-    ) -> dict[float, Results]:
+        self, setting: Setting, known: Results, counts: dict[float, int], what: str,
+        batch: int | None = None,
+    ) -> dict[float, Results]:  # fmt: skip
         """The first paths at every fund, from those without a limit."""
         places = {f: self._place() for f in counts}
         found = {f: self._kept(place, counts[f]) for f, place in places.items()}
         if all(found.values()):
             ran = {f: x for f, x in found.items() if x is not None}
         else:
-            ran = setting.at_funds(known, counts, self.batch, self._after(0, 0, what))
+            ran = setting.at_funds(known, counts, self.batch or batch, self._after(0, 0, what))
             for f, results in ran.items():
                 self.folder.save_shard(places[f], counts[f], results.arrays())
         self.results += ran.values()
@@ -108,6 +113,11 @@ class Bench:
     def _after(self, done: int, total: int, what: str) -> Told:
         """Progress of one run as that of all."""
         return lambda _, more, paths: self.told(what, done + more, total or paths)
+
+
+def by_book(paths: np.ndarray, books: Book) -> np.ndarray:
+    """An order of these paths in which those of a book follow each other: a shard is of few books."""
+    return np.argsort(paths % books.size.shape[0], kind="stable")
 
 
 def fitting(books: Book, paths: int) -> int:

@@ -277,11 +277,6 @@ def pool_shares(setting: Setting, needs: Needs, exceed: float, batch: int | None
     return share
 
 
-def _searched(one: Searched | None) -> int:
-    """Paths of both searches, and those that compared their ends."""
-    return one.paths * (2 * one.evaluations + 3) if one else 0
-
-
 def _facts(found: Calibration, runs: Bench, elapsed: float) -> dict:
     """What a reader must know to judge the numbers or to repeat them."""
     config, question = found.config, found.question
@@ -293,7 +288,6 @@ def _facts(found: Calibration, runs: Bench, elapsed: float) -> dict:
         "seed": config.simulation.seed,
         "paths": len(found.needs.adl),
         "paths_in_all": int(sum(len(results) for results in runs.results)) + runs.unchecked,
-        "search_paths": _searched(found.searched),
         "steps": int(question.simulation.dt.shape[0]),
         "books": len(question.opened.holdings),
         "accounts": int(question.books.layout.number_of_accounts),
@@ -301,7 +295,9 @@ def _facts(found: Calibration, runs: Bench, elapsed: float) -> dict:
         "open_interest_usd": found.interest,
         "fund_usd": found.capital,
         "evidence": dataclasses.asdict(graded) if graded else None,
-        "simulation_seconds": round(sum(results.seconds for results in runs.results), 2),
+        "simulation_seconds": round(
+            sum(results.seconds for results in runs.results) + runs.seconds, 2
+        ),
         "elapsed_seconds": round(elapsed, 2),
         "inputs": question.inputs,
         "verified": found.verdict.met,

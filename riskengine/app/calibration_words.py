@@ -84,12 +84,10 @@ def law(found: "Calibration") -> str:
 
 def book(found: "Calibration") -> str:
     """The book in words that fit the sentence."""
-    question = found.question
-    kind = "synthetic" if found.config.book.path is None else "of the file"
-    return (
-        f"{kind} ({counted(len(question.opened.holdings), 'book')}, {usd(found.interest)} of open "
-        "interest)"
-    )
+    drawn = found.config.book.path is None
+    books = counted(found.verdict.best.books, "fresh book" if drawn else "book")
+    kind = "synthetic" if drawn else "of the file"
+    return f"{kind} ({books} a look, {usd(found.interest)} of open interest)"
 
 
 def answer(screen: Screen, found: "Calibration", said: str, folder: Path) -> None:

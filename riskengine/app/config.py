@@ -232,8 +232,9 @@ class DesignConfig:
         most=PATHS_MAX,
     )
     rare_paths: int = number(
-        2048, "weighted crashes, for what happens once in 1,000 or more seldom; 0: none", least=0,
-        most=PATHS_MAX,
+        2048,
+        "weighted crashes, for what happens once in 1,000 or more seldom, and of looks for rare targets; "
+        "0: none", least=0, most=PATHS_MAX,
     )  # fmt: skip
     looks: int = number(
         3, "verifications on fresh books and crashes, at (1 - confidence) / 2^k", least=1, most=20
@@ -246,8 +247,8 @@ class DesignConfig:
     )
     verify_books: int | None = number(
         None,
-        "synthetic books of a look; null: one for every 8 crashes, at most 512",
-        least=1,
+        "synthetic books of a look; null: one for every 8 crashes, from book.books to 512",
+        least=8,
         most=100_000,
     )
     fund_most_pct: float | None = number(

@@ -77,9 +77,9 @@ def run(
 
 def _one(config: Config, question: Question, number: int, looks: int, runs: Bench) -> Fresh:
     count, setting = validate_design.verify_paths(config), question.setting
-    books, level = setting.number_of_books, config.simulation.confidence
+    level = config.simulation.confidence
     paths = np.arange(count)
-    paths = paths[np.argsort(paths % books, kind="stable")]  # book by book, so that shards are full
+    paths = paths[bench.by_book(paths, setting.books)]
     weighted = validate_design.weighted_paths(config)
     batch = bench.fitting(setting.books, weighted or count)
     ran = runs.unlimited(setting, paths, WHAT, number * count, looks * count, batch=batch)
@@ -122,7 +122,10 @@ def verdict(config: Config, question: Question, fresh: list[Fresh], runs: Bench)
 def _haircut(mine: Fresh, found: Look, limit: float, runs: Bench) -> Look:
     """The look with haircuts tested at the capital that it needs, and at larger ones."""
     counts = {round(found.needed * step, 2): len(mine.ran) for step in LADDER}
-    tested = runs.at_funds(mine.question.setting, mine.ran, counts, "haircuts at larger funds")
+    batch = bench.fitting(mine.question.books, len(mine.ran))
+    tested = runs.at_funds(
+        mine.question.setting, mine.ran, counts, "haircuts at larger funds", batch
+    )
     sample = mine.needs.at(1.0 - 2.0 * found.alpha).sample
     each = {f: haircuts.expected(results, sample) for f, results in tested.items()}
     return verify.with_haircut(found, each, limit)

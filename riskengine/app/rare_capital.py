@@ -68,9 +68,12 @@ def run(
     )  # fmt: skip
 
     def needs(chosen: np.ndarray, scale: np.ndarray) -> dict[str, np.ndarray]:
-        results = runs.unlimited(setting, chosen, what, scale=scale, checked=False, batch=batch)
-        found = bounded(results, bench.needs(question, results, level))
-        return {"adl": found.adl, "dry": found.dry}
+        order = bench.by_book(chosen, setting.books)
+        results = runs.unlimited(
+            setting, chosen[order], what, scale=scale[order], checked=False, batch=batch
+        )
+        found, back = bounded(results, bench.needs(question, results, level)), np.argsort(order)
+        return {"adl": found.adl[back], "dry": found.dry[back]}
 
     pilot = int(PILOT * paths)
     found = importance.run(setting.key, surveyed, needs, aims, pilot, paths, looks, trust=trust)

@@ -15,8 +15,10 @@ ALLOWANCE = 3.0  # times the independent paths of an upper limit: books make pat
 # Weighted crashes for a probability ε are 2/ε at least: with half of the choice by weight alone
 # (`importance.CAREFUL`) a crash that the prediction overlooked then counts at most ε.
 OVERLOOKED = 2.0
+WORK = 1.75  # plain crashes that take as long as a weighted one, its pilot and its survey
 OF_A_BOOK = 8  # crashes of each book of a look
-BOOKS_MOST, ACCOUNTS_MOST = 512, 4_000_000  # of a look
+BOOKS_LEAST, BOOKS_MOST, ACCOUNTS_MOST = 8, 512, 4_000_000  # of a look
+ALL_ACCOUNTS = 40_000_000  # of all looks, some 10 GB
 
 
 def check(config: Config) -> None:
@@ -36,6 +38,7 @@ def check(config: Config) -> None:
         must = f"must be 0 or >= {RARE_LEAST}: fewer cannot carry a probability"
         raise InputError("design.rare_paths", must, config.design.rare_paths)
     _reaches(config)
+    _books(config)
     _search(config)
 
 
@@ -89,21 +92,40 @@ def _plain(config: Config) -> int:
 def weighted_paths(config: Config) -> int:
     """Weighted crashes of a look; 0 where plain ones verify.
 
-    They do where they are no more than those of the run, where another number is asked for, and where
-    a mean is to be verified.
+    They do where they are no more than those of the run or less work, where another number is asked
+    for, and where a mean is to be verified.
     """
     asked = config.design.verify_paths or config.target.loss_pct or config.target.haircut_pct
-    few = _plain(config) <= config.simulation.paths
-    if asked or few or not config.design.rare_paths:
+    if asked or not config.design.rare_paths:
         return 0
-    return max(config.design.rare_paths, math.ceil(OVERLOOKED / _rarest(config)))
+    weighted = max(config.design.rare_paths, math.ceil(OVERLOOKED / _rarest(config)))
+    cheaper = _plain(config) > WORK * weighted + paths(config)
+    return weighted if cheaper and _plain(config) > config.simulation.paths else 0
 
 
 def look_books(config: Config) -> int:
     """Synthetic books of a look: of few crashes each, for a few books may rule a venue's risk."""
     crashes = weighted_paths(config) or verify_paths(config)
     many = min(crashes // OF_A_BOOK, BOOKS_MOST, ACCOUNTS_MOST // config.book.accounts)
-    return config.design.verify_books or max(config.book.books, many)
+    return config.design.verify_books or max(config.book.books, many, BOOKS_LEAST)
+
+
+def _books(config: Config) -> None:
+    """Looks can have so many books, and keep them all at once."""
+    asked, design = config.design.verify_books, config.design
+    if asked is not None and config.book.path is not None:
+        must = "must be null where the book is read from a file: it is the same in every look"
+        raise InputError("design.verify_books", must, asked)
+    crashes = weighted_paths(config) or verify_paths(config)
+    if asked is not None and asked > crashes:
+        must = f"must be at most the {crashes:,} crashes of a look"
+        raise InputError("design.verify_books", must, asked)
+    accounts = look_books(config) * config.book.accounts * design.looks
+    if config.book.path is None and accounts > ALL_ACCOUNTS:
+        kept = (
+            f"{design.looks} looks would hold {accounts:,} accounts, the most is {ALL_ACCOUNTS:,}"
+        )
+        raise InputError("design.verify_books", f"must be smaller: {kept}", look_books(config))
 
 
 def _search(config: Config) -> None:

@@ -23,7 +23,7 @@ from riskengine.montecarlo import estimators
 from riskengine.montecarlo.estimators import Estimate
 from riskengine.montecarlo.weighted import WeightedPaths
 
-BEYOND = 30  # crashes that need more than a capital, for an upper limit of the mean beyond it
+BEYOND = 100  # crashes that need more than a capital, for an upper limit of the mean beyond it
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ def look(
     for name, need, exceed in (("adl", needs.adl, limits.adl), ("dry", needs.dry, limits.dry)):
         if rare:
             capital[name] = rare[name].at(1.0 - 2.0 * tail).verified(exceed)
-            note = "no F that leaves enough of the weighted crashes above it has an upper limit"
+            note = "no F with enough weighted crashes above it has an upper limit, or weights are off 1"
         else:
             found = estimators.quantile(name, need, exceed, needs.sample, "USD")
             capital[name] = math.inf if found.high is None else found.high

@@ -311,9 +311,8 @@ def _ratio(
 
     Books (paths, where the book is given) are left out one at a time; what each weighs is its share
     of `whole`, not of the paths. Where one of them holds all of `whole` nothing is known about how
-    much they differ, and there is no interval. Limits are Student's; those of a mean are `bent` by the
-    skewness of what is averaged (Hall 1992): large amounts are rare, and a sample that has few of them
-    looks small and sure at once.
+    much they differ, and there is no interval. Limits are Student's, those of a mean `bent` by the
+    skewness of what is averaged (Hall 1992): a sample that lacks large amounts looks small and sure.
     """
     part, whole = np.asarray(part, float), np.asarray(whole, float)
     method, base = "ratio of means", float(whole.sum())
@@ -334,19 +333,14 @@ def _ratio(
 
 
 def _bent(pull: Values, reach: float) -> tuple[float, float]:
-    """Standard errors below and above a mean: the roots of Hall's cubic at ±t, with the sample's skewness.
-
-    t = g(w) = w + h/3 w² + h²/27 w³ + h/6 with h the skewness of the mean.
-    """
+    """Standard errors below and above a mean: roots of w + h w²/3 + h² w³/27 + h/6 = ±t, h its skewness."""
     size = float(np.sum(pull**2))
     h = float(np.sum(pull**3)) / size**1.5 if size > 0.0 else 0.0
     if abs(h) < 1e-9:
         return reach, reach
-
-    def root(t: float) -> float:
-        return 3.0 / h * (float(np.cbrt(1.0 + h * (t - h / 6.0))) - 1.0)
-
-    return root(reach), -root(-reach)
+    ends = (3.0 / h * (np.cbrt(1.0 + h * (t - h / 6.0)) - 1.0) for t in (reach, -reach))
+    low, high = (float(w) for w in ends)
+    return low, -high
 
 
 def _pulls(part: Values, whole: Values, sample: Sample) -> tuple[Values, Values, str]:

@@ -2,19 +2,19 @@
 
 1. *Survey.* N paths are drawn whose scale R leans to large ones: the logarithm of the uniform u that
    decides it is uniform down to u₀, a hundredth of the rarest probability asked for, so its density is
-   q(u) = 0.1 + 0.9 / (u ln 1/u₀) for u > u₀ instead of 1, and path i counts w_i = 1/q(u_i) ≤ 10 times
-   (a defensive mixture, Hesterberg 1995). Crashes of all sizes are then about as frequent, and all
-   else is as it was. Of each path only prices and depth are worked out (`montecarlo.survey`), some
-   hundredths of the work.
+   q(u) = 1 − t + t / (u ln 1/u₀) for u > u₀ instead of 1, with t = `Trust.lean`, and path i counts
+   w_i = 1/q(u_i) ≤ 1/(1 − t) times (a defensive mixture, Hesterberg 1995). Crashes of all sizes are
+   then about as frequent, and all else is as it was. Of each path only prices and depth are worked out
+   (`montecarlo.survey`), some hundredths of the work.
 2. *Predict.* The first of them, a pilot, run as they are. Logistic regression of need > F_k on what the
-   survey saw, falls and rises apart and with a level for every book, gives P̂(need > F_k) of all
-   others; F_k is what is known so far of F*(ε_k).
+   survey saw, falls and rises apart and with a level for every book where much of it is known, gives
+   P̂(need > F_k) of all others; F_k is what is known so far of F*(ε_k).
 3. *Choose.* To know P(need > F_k) at several F_k, all with the same relative error, the chances
 
        π_i ∝ w_i √(Σ_k P̂_i(need > F_k) / p̂_k²)
 
    have the smallest sum of relative variances that any chances with the same expected number have
-   (Cauchy and Schwarz). A tenth of the paths is chosen by w_i alone, for what the prediction
+   (Cauchy and Schwarz). What `Trust.choice` leaves is chosen by w_i alone, for what the prediction
    overlooks. Choices are independent, each by a random number of its own.
 4. *Estimate.* Chosen paths run and count w_i / π_i times, the others not at all. By Horvitz and
    Thompson (1952) mean(w C/π f) over all N is unbiased for every f, however wrong the prediction is.
@@ -46,7 +46,10 @@ BEYOND = 0.01  # of the rarest probability: to there the scale leans, beyond har
 LEAST = 1e-12  # of a predicted probability
 FEATURE = 20.0  # standard deviation of the slope of a feature, itself standardised, before the fit
 LEVEL = 2.0  # and of what a book adds
-KNOWN = 8  # paths of each book from which on what it adds is estimated
+KNOWN, FEW = (
+    8,
+    64,
+)  # paths of each book from which on what it adds is estimated, and books up to which
 LOOKS = 3
 Values = np.ndarray
 
@@ -138,7 +141,7 @@ def predict(
     """P̂(event) of other paths by what the pilot saw: logistic regression, falls and rises apart."""
     found = np.full(len(others.path), LEAST)
     books = int(pilot.book.max()) + 1
-    books = books if len(pilot.path) >= KNOWN * books else 0
+    books = books if books <= min(FEW, len(pilot.path) // KNOWN) else 0
     for kind in (False, True):
         mine, theirs = pilot.seen.rises == kind, others.seen.rises == kind
         if not mine.any() or not theirs.any():

@@ -23,7 +23,7 @@ RARE = [
     "experiment=small", "venue=hyperliquid", "book.books=8", "book.accounts=30",
     "book.markets=[BTC]", "simulation.paths=256", "simulation.grid=[{duration_min: 10, dt_s: 60}]",
     "design.paths=64", "design.rare_paths=640", "design.verify_books=20", "design.looks=2",
-    "target.adl_probability=0.02", "target.depletion_probability=0.03",
+    "target.adl_probability=0.01", "target.depletion_probability=0.015",
 ]  # fmt: skip
 
 
@@ -42,6 +42,9 @@ def loaded(*changes: str):
         (["target.adl_probability=1e-3", "book.accounts=50000"], 512, 2048, 80),
         (["target.adl_probability=1e-3", "design.verify_books=100"], 512, 2048, 100),
         (["target.adl_probability=1e-3", "design.rare_paths=0"], 15_219, 0, 512),
+        (["simulation.paths=256"], 1515, 0, 189),  # weighted ones would be more work
+        (["simulation.paths=8", "target.adl_probability=0.5", "target.depletion_probability=0.5",
+          "book.books=1", "design.paths=8", "design.verify_paths=24"], 24, 0, 8),
         (["target.adl_probability=1e-3", "target.haircut_pct=5"], 15_219, 0, 512),
         (["target.adl_probability=1e-3", "scenario=concentration"], 512, 2048, 256),
         (["target.adl_probability=1e-3", "design.verify_paths=10000"], 10_000, 0, 512),
@@ -93,9 +96,9 @@ def test_weighted_crashes_verify_what_plain_ones_confirm(asked, found):
     # 2,560 crashes of the first look's books that no choice has seen: fails by chance below 1e-6
     ran = question.setting.unlimited(np.arange(10_000, 12_560))
     adl = bench.needs(question, ran, 0.95).adl
-    assert np.mean(adl > verdict.capital) < 0.02 + 5.0 * np.sqrt(0.02 * 0.98 / 2560)
+    assert np.mean(adl > verdict.capital) < 0.01 + 5.0 * np.sqrt(0.01 * 0.99 / 2560)
     alone = verdict.looks[0].capital["adl"]
-    assert np.mean(adl > 0.2 * alone) > 0.02  # and it is not far too much
+    assert np.mean(adl > 0.2 * alone) > 0.01  # and it is not far too much
 
 
 def test_rules_are_judged_by_whichever_crashes_show_them():

@@ -171,6 +171,9 @@ def test_a_stopped_search_goes_on_and_what_is_not_met_says_what_binds(worker, do
              "design.search.budget=8", "design.search.starts=64"], "design.search.starts",
         ),
         (["target.adl_probability=1e-7"], "target.adl_probability"),
+        (["design.verify_books=1"], "design.verify_books"),
+        (["design.verify_books=5000"], "design.verify_books"),
+        (["design.verify_books=500", "book.accounts=50000"], "design.verify_books"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_asked_is_one_line(arguments, field, capsys, tmp_path):

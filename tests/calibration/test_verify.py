@@ -59,6 +59,15 @@ def test_the_limit_that_needs_most_binds():
     assert found.capital["loss"] == 0.0 and found.alpha == 0.025 and not found.missed
 
 
+def test_a_mean_is_not_verified_on_few_crashes_beyond():
+    of = drawn(np.random.default_rng(6), 0.0, index=3.0)
+    for loss, known in ((0.2, True), (0.005, False)):
+        found = verify.look(1, 0.05, of, Limits(adl=0.5, dry=0.5, loss=loss))
+        beyond = np.sum(of.beyond > found.capital["loss"])
+        assert math.isfinite(found.capital["loss"]) == known
+        assert beyond >= verify.BEYOND if known else found.missed["loss"]
+
+
 def test_what_cannot_be_verified_says_why():
     of = drawn(np.random.default_rng(5), 0.0)
     found = verify.look(1, 0.05, of, Limits(adl=1e-4, dry=0.2))
