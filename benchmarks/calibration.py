@@ -22,6 +22,7 @@ import time
 
 import numpy as np
 
+VENUE, SEARCHED = "hyperliquid", "bybit"
 WITHIN = 0.05  # of the cost of the best design found
 CHECKS = 6  # designs of a search that are judged
 
@@ -39,9 +40,11 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--budget", type=int, default=48, help="evaluations of a search")
     parser.add_argument("--paths", type=int, default=128, help="of an evaluation")
     parser.add_argument("--judge", type=int, default=512, help="paths that judge a design")
-    parser.add_argument("--venue", default="hyperliquid")
+    parser.add_argument("--venue", help=f"default: {VENUE}, of a search {SEARCHED}")
     parser.add_argument("--seeds", type=int, nargs="*", default=[0])
-    return parser.parse_args()
+    given = parser.parse_args()
+    given.venue = given.venue or (SEARCHED if given.what == "search" else VENUE)
+    return given
 
 
 def question(*overrides: str):
@@ -132,12 +135,8 @@ def repeated(asked: argparse.Namespace, what: str, exceed: float, truth: float, 
     """Calibrations of three looks each, and how many of them hold."""
     from riskengine.calibration.verify import Limits, Verdict
 
-    random, limits, began = (
-        np.random.Generator(np.random.PCG64(1)),
-        Limits(exceed, exceed),
-        time.monotonic(),
-    )
-    ratio = []
+    random, limits = np.random.Generator(np.random.PCG64(1)), Limits(exceed, exceed)
+    began, ratio = time.monotonic(), []
     for _ in range(asked.repeats):
         found = Verdict([look(k, random, limits) for k in LOOKS], limits)
         if found.met:

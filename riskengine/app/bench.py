@@ -47,16 +47,14 @@ class Bench:
         which meet few paths each (`fitting`); the user's own comes first.
         """
         parts, total, first = [], of or len(paths), self._place()
-        batch = self.batch or batch
-        shard = self._shard(setting)
-        if batch != self.batch:
-            shard = max(FEW, 2 * batch * jax.local_device_count()) if batch else FEW
+        few = None if self.batch else batch
+        shard = max(FEW, 2 * few * jax.local_device_count()) if few else self._shard(setting)
         for rows in study.shards(np.arange(len(paths)), shard):
             part, own = paths[rows], None if scale is None else scale[rows]
             ran = self._kept(first, len(part))
             if ran is None or not np.array_equal(ran.path, part):
                 told = self._after(done, total, what)
-                ran = setting.unlimited(part, batch, told, scale=own)
+                ran = setting.unlimited(part, few or self.batch, told, scale=own)
                 self.folder.save_shard(first, len(part), ran.arrays())
             parts.append(ran)
             done, first = done + len(part), first + len(part)

@@ -36,7 +36,6 @@ class Searched:
     cost: dict[
         str, float
     ]  # of today's design and of what each search found; share of open interest
-    vectors: dict[str, np.ndarray]
     evaluations: int  # of each search
     paths: int  # of an evaluation
 
@@ -64,7 +63,7 @@ def run(config: Config, question: Question, space: Space, runs: Bench, screen: S
         else space.design(jnp.asarray(ends[winner]))
     )
     return Searched(
-        space, best, winner, trial.exceed, cost, ends, asked.budget, asked.paths,
+        space, best, winner, trial.exceed, cost, asked.budget, asked.paths,
     )  # fmt: skip
 
 

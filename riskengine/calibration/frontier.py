@@ -39,8 +39,7 @@ class Needs:
 
     def at(self, level: float) -> "Needs":
         """The same for intervals at another level."""
-        sample = Sample(self.sample.book, level, self.sample.random_books)
-        return Needs(self.adl, self.dry, self.beyond, sample)
+        return dataclasses.replace(self, sample=dataclasses.replace(self.sample, level=level))
 
 
 def for_probability(name: str, need: np.ndarray, sample: Sample) -> list[Estimate]:

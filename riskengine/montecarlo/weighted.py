@@ -95,8 +95,7 @@ class WeightedPaths:
 
     def at(self, level: float) -> "WeightedPaths":
         """The same for intervals at another level."""
-        sample = Sample(self.sample.book, level, self.sample.random_books)
-        return dataclasses.replace(self, sample=sample)
+        return dataclasses.replace(self, sample=dataclasses.replace(self.sample, level=level))
 
     def together(self, each: Values) -> Values:
         """Sums of what each path gives, one per draw."""
