@@ -3,6 +3,7 @@
 import os
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+os.environ["RISKENGINE_CACHE"] = ""  # tests compile what they test
 
 import hypothesis  # noqa: E402
 import jax  # noqa: E402

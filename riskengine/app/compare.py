@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy import stats
+from scipy import special
 
 from riskengine.app import evidence, parquet, rulebook
 from riskengine.app.amounts import ROUNDING, hundredths, percent, usd
@@ -174,7 +174,7 @@ def surely_negative(one: Venue, other: Venue, name: str) -> bool:
     else:
         clusters = np.asarray([apart[one.paths["book"] == b].mean() for b in books])
     spread = clusters.std(ddof=1) / np.sqrt(len(clusters))
-    return bool(clusters.mean() + stats.t.ppf(0.5 + SURE / 2, len(clusters) - 1) * spread < 0)
+    return bool(clusters.mean() + special.stdtrit(len(clusters) - 1, 0.5 + SURE / 2) * spread < 0)
 
 
 def order(found: Sequence[Venue], name: str) -> list[tuple[str, str]]:

@@ -27,6 +27,8 @@ def prepare(config: SimulationConfig) -> None:
         os.environ["XLA_FLAGS"] = f"{flags} {FLAG}".strip()
     if config.device == "cpu":
         os.environ["JAX_PLATFORMS"] = "cpu"
+    # XLA calls its own preferences features that this machine lacks, whenever it finds a program.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     import jax
 
     if os.environ.get("JAX_DISABLE_JIT", "").lower() in ("1", "true", "yes"):
@@ -46,6 +48,23 @@ def prepare(config: SimulationConfig) -> None:
         raise NoDevice(
             f"simulation.device is gpu, but jax finds only {platform}; use simulation.device=cpu"
         )
+    from riskengine.montecarlo import programs
+
+    folder = cache()
+    if folder:
+        programs.keep(folder / "programs")
+
+
+def cache() -> Path | None:
+    """Where to leave what a later run need not make again: RISKENGINE_CACHE; empty is nowhere."""
+    asked = os.environ.get("RISKENGINE_CACHE")
+    if asked is not None:
+        return Path(asked).absolute() if asked else None
+    usual = os.environ.get("XDG_CACHE_HOME")
+    try:
+        return (Path(usual) if usual else Path.home() / ".cache") / "riskengine"
+    except RuntimeError:  # nobody's home
+        return None
 
 
 def cores() -> int:

@@ -11,6 +11,7 @@ import numpy as np
 from riskengine.app import build, colour, device, shadow, study
 from riskengine.app.config import Config
 from riskengine.app.show import Screen
+from riskengine.errors import printable
 from riskengine.montecarlo import probes, simulate
 
 KNOWN_BAD = {"0.10.2": "jax issue 39103", "0.11.0": "the same fault"}  # miscompute on CPU
@@ -117,6 +118,16 @@ def _free_memory() -> float | None:
         return None
 
 
+def kept(_: Config) -> list[Finding]:
+    """Compiled programs that later runs find."""
+    folder = device.cache()
+    if folder is None:
+        return [Finding("programs", None, "not kept: RISKENGINE_CACHE is empty")]
+    sizes = [path.stat().st_size for path in folder.rglob("*") if path.is_file()]
+    words = f"{len(sizes)} kept in {printable(str(folder))}, {sum(sizes) / 2**20:.0f} MiB"
+    return [Finding("programs", None, words)]
+
+
 def numerics(_: Config) -> list[Finding]:
     """Known answers on this device: products, gathers, sums in a stated order, random bits, float64."""
     checks = {
@@ -172,4 +183,4 @@ def figures(_: Config) -> list[Finding]:
     return [Finding("figures", good, f"SVG and PNG, {len(figure.png)} bytes")]
 
 
-CHECKS = (versions, devices, numerics, figures, small_run)
+CHECKS = (versions, devices, kept, numerics, figures, small_run)

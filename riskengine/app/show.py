@@ -49,7 +49,7 @@ class Screen:
             f"{config.name}: {config.simulation.paths} paths x {question.simulation.dt.shape[0]} "
             f"steps, {books} books of {shape.number_of_accounts} accounts and "
             f"{shape.number_of_positions} positions in {len(question.markets)} markets; the first "
-            "batch compiles the program"
+            "batch compiles the program, or finds it compiled"
         )
 
     @contextlib.contextmanager

@@ -147,7 +147,7 @@ def _program(measure: str, names: tuple[str, ...], mode: str, devices: tuple, ba
 
         return SLOPES[mode](outcomes, {name: jnp.ones(batch) for name in names})
 
-    return simulate.on_devices(devices, on_device)
+    return simulate.on_devices(devices, on_device, measure, names, mode, batch)
 
 
 def _outcome(measure, scan, key, number, counts, book, venue, scenario, simulation):

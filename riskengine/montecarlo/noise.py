@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Key, UInt
-from scipy import special, stats
+from scipy import special
 
 from riskengine.montecarlo.keys import Stream
 from riskengine.specs.scenario import JUMPS, SPAN, Noise
@@ -21,9 +21,8 @@ OF_MARKETS = (Stream.BETA, Stream.MARKET, Stream.REFINE_MARKET)
 def scale_table(degrees_of_freedom: float) -> Float[Array, " knots"]:
     """Logarithm of √(ν/χ²_ν) at equal steps of the logit of its probability, for `student_scale`."""
     logit = np.linspace(-SPAN, SPAN, KNOTS)
-    chi2 = stats.chi2(degrees_of_freedom)
-    low = chi2.ppf(special.expit(logit))
-    high = chi2.isf(special.expit(-logit))
+    low = 2.0 * special.gammaincinv(0.5 * degrees_of_freedom, special.expit(logit))
+    high = 2.0 * special.gammainccinv(0.5 * degrees_of_freedom, special.expit(-logit))
     quantile = np.where(logit < 0, low, high)
     return jnp.asarray(0.5 * (np.log(degrees_of_freedom) - np.log(quantile)))
 

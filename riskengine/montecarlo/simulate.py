@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from typing import TypeVar
 
 import jax
@@ -15,6 +15,7 @@ from jaxtyping import Array, Bool, Float, Int, Key, UInt
 
 from riskengine.montecarlo import metrics, noise, trace
 from riskengine.montecarlo.metrics import PathMetrics
+from riskengine.montecarlo.programs import Kept
 from riskengine.montecarlo.trace import Trace
 from riskengine.specs import scenario as scenarios
 from riskengine.specs.book import Book
@@ -379,13 +380,16 @@ def _program(devices: tuple, batch: int) -> Callable:
 
         return jax.vmap(path)(*each)
 
-    return on_devices(devices, on_device)
+    return on_devices(devices, on_device, "paths", batch)
 
 
-def on_devices(devices: tuple, on_device: Callable) -> Callable:
-    """A program of (key, paths, book, books, venue, scenario, simulation): its paths spread out."""
+def on_devices(devices: tuple, on_device: Callable, *facts: Hashable) -> Callable:
+    """A program of (key, paths, book, books, venue, scenario, simulation): its paths spread out.
+
+    `facts` are what `on_device` closes over (`programs.Kept`).
+    """
     if len(devices) == 1:
-        return compiled(on_device)
+        return Kept(compiled(on_device), devices, *facts)
     spread, whole = PartitionSpec("paths"), PartitionSpec()
     sharded = jax.shard_map(
         on_device,
@@ -394,7 +398,7 @@ def on_devices(devices: tuple, on_device: Callable) -> Callable:
         out_specs=spread,
         check_vma=False,  # a while loop's length differs from device to device
     )
-    return compiled(sharded)
+    return Kept(compiled(sharded), devices, *facts)
 
 
 def sharding(devices: tuple, everywhere: bool = False) -> NamedSharding:

@@ -18,7 +18,6 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
 
 from riskengine.montecarlo import estimators
 from riskengine.montecarlo.estimators import RARE, Estimate, Sample, Values, finite
@@ -79,6 +78,8 @@ def tail_index(y: Values) -> float:
     beyond = positive[-count:] - positive[-count - 1]
     if not beyond.any():
         return 0.0
+    from scipy import stats  # takes half a second, which the command has better use for
+
     shape = float(stats.genpareto.fit(beyond[beyond > 0.0], floc=0.0)[0])
     return shape - (1.0 + shape) / math.sqrt(count)
 

@@ -34,6 +34,7 @@ def environment(cache: Path, **more: str) -> dict[str, str]:
     return os.environ | {
         "PYTHONPATH": str(PROJECT),
         "JAX_PLATFORMS": "cpu",
+        "RISKENGINE_CACHE": str(cache),
         "JAX_COMPILATION_CACHE_DIR": str(cache),
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.5",
         "XLA_FLAGS": FLAGS,

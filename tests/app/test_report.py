@@ -597,6 +597,19 @@ def test_the_doctor_finds_this_machine_sound():
         assert re.search(rf"^ok    {name} ", said, re.M), name
 
 
+def test_the_doctor_says_where_programs_are_kept(tmp_path, monkeypatch):
+    (tmp_path / "programs").mkdir()
+    (tmp_path / "programs" / "a.program").write_bytes(bytes(2**20))
+    config = configure.load(["task=doctor"])
+    monkeypatch.setenv("RISKENGINE_CACHE", str(tmp_path))
+    assert doctor.kept(config)[0].words == f"1 kept in {tmp_path}, 1 MiB"
+    monkeypatch.setenv("RISKENGINE_CACHE", "")
+    assert "not kept" in doctor.kept(config)[0].words
+    monkeypatch.delenv("RISKENGINE_CACHE")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "none"))
+    assert doctor.kept(config)[0].words == f"0 kept in {tmp_path / 'none' / 'riskengine'}, 0 MiB"
+
+
 def test_the_doctor_fails_what_is_wrong():
     import jax
 
