@@ -148,7 +148,7 @@ def _compute(config, question: Question, space, folder, screen: Screen, command:
     facts = _facts(found, runs, time.monotonic() - began)
     found = dataclasses.replace(found, facts=facts)
     sentence = calibration_words.lead(found)
-    calibration_files.write(folder, found, dataclasses.asdict(config))
+    calibration_files.write(folder, found, dataclasses.asdict(config), sentence, command)
     calibration_words.answer(screen, found, sentence, folder.folder)
     code = 0 if found.verdict.met else NOT_MET
     folder.finish(

@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from riskengine.app import calibration_tables as tables
-from riskengine.app import charts, figures, sentence, store, study, vega
+from riskengine.app import calibration_words as words
+from riskengine.app import charts, figures, pages, sentence, store, study, vega
 from riskengine.app.amounts import counted, percent, usd
 from riskengine.app.charts import Figure
 from riskengine.app.store import RunFolder
@@ -24,7 +25,7 @@ RESPONSE = {0.0: charts.BLUE, 0.5: charts.YELLOW, 1.0: charts.RED}
 LABEL = {0.0: "0: only where forced", 0.5: "1/2", 1.0: "1: in proportion"}
 
 
-def write(folder: RunFolder, found: "Calibration", resolved: dict) -> None:
+def write(folder: RunFolder, found: "Calibration", resolved: dict, said: str, command: str) -> None:
     """Everything but the manifest."""
     import yaml
 
@@ -36,9 +37,33 @@ def write(folder: RunFolder, found: "Calibration", resolved: dict) -> None:
     listed = [e.record() for e in tables.estimates(found)]
     document = {"run": found.facts, "design": design(found), "estimates": listed}
     folder.write("estimates.json", store.to_json(document))
-    for figure in drawn(found):
+    made = drawn(found)
+    for figure in made:
         folder.write(f"{figure.name}.svg", figure.svg)
         folder.write(f"{figure.name}.png", figure.png)
+    folder.write("calibration.html", page(found, made, said, command))
+
+
+def page(found: "Calibration", made: list[Figure], said: str, command: str) -> str:
+    """Answer, figures and tables as one page: no script, no network."""
+    shown = {figure.name: pages.shown(figure) for figure in made}
+    facts = found.facts
+    about = {
+        "law": words.law(found),
+        "book": words.book(found),
+        "crashes": f"{facts['paths']:,} under today's rules, {facts['paths_in_all']:,} in all",
+        "steps": facts["steps"],
+        "books": f"{facts['books']} of {facts['accounts']:,} accounts in {', '.join(facts['markets'])}",
+        "arithmetic": f"{facts['precision']} on {facts['devices']} x {facts['device']}, jax {facts['jax']}",
+        "seed": facts["seed"],
+        "time": f"{facts['elapsed_seconds']:.0f} s",
+    }
+    return pages.rendered(
+        "calibration.html", {}, version=facts["riskengine"], sentence=said, met=found.verdict.met,
+        sections=words.sections(found), figures=shown, optimum=words.optimum(found),
+        looks=words.looks(found), pools=words.pools(found), notes=words.notes(found), about=about,
+        command=command,
+    )  # fmt: skip
 
 
 def design(found: "Calibration") -> dict:

@@ -1,5 +1,6 @@
 """What a calibration says: the answer first, ranges before points, and what it rests on."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -90,34 +91,63 @@ def book(found: "Calibration") -> str:
     return f"{kind} ({books} a look, {usd(found.interest)} of open interest)"
 
 
+@dataclass(frozen=True)
+class Section:
+    """A table, what is said above it, and the figures that belong to it."""
+
+    title: str
+    words: str
+    head: tuple[str, ...]
+    rows: list[list[str]]
+    left: tuple[str, ...] = ()  # columns of words
+    figures: tuple[str, ...] = ()
+
+
+def sections(found: "Calibration") -> list[Section]:
+    """All tables, in the order in which they are read."""
+    exceed, count = percent(found.exceed), found.designs[0].compared.target.n
+    designs_head = (
+        "design", f"fund at {exceed}, % of OI", "P(intervention) today's fund, pp",
+        "expected haircut, pp", "open interest given up", "or equity posted",
+    )  # fmt: skip
+    return [
+        Section(
+            "Capital against risk",
+            "Capital for each level of each risk, % of open interest, under today's rules:",
+            ("risk", "level", "range", "point", "hits", "note"), _capitals(found), ("note",),
+            ("frontier", "iso_risk"),
+        ),
+        Section(
+            "Designs beside today's",
+            f"Changes by designs beside today's on the same {counted(count, 'crash')}; fund for "
+            f"interventions in {exceed} of them. Caps are what-ifs, not optima: how accounts follow is "
+            "an assumption, shown as its response.",
+            designs_head, [_beside(found, done) for done in found.designs], (), ("designs", "caps"),
+        ),
+        Section(
+            "What a notch buys", "What a notch buys, changes at today's fund:",
+            ("notch", "P(intervention)", "need beyond the fund, mean"), _notches(found),
+        ),
+        Section(
+            "What people do now",
+            "Sizing rules out of sample, on the fresh books and crashes of all looks:",
+            ("rule", "fund", "P(intervention)", "meets"), _practice(found),
+        ),
+    ]  # fmt: skip
+
+
 def answer(screen: Screen, found: "Calibration", said: str, folder: Path) -> None:
     """The answer, then the tables that it rests on."""
     screen.say(said)
     screen.say("")
-    screen.say("Capital for each level of each risk, % of open interest, under today's rules:")
-    screen.table(
-        ("risk", "level", "range", "point", "hits", "note"), _capitals(found), left=("note",)
-    )
-    exceed = percent(found.exceed)
-    screen.say(
-        f"Changes by designs beside today's on the same crashes; fund for interventions in {exceed} of "
-        "them. Caps are what-ifs, not optima: how accounts follow is an assumption, shown as its response."
-    )
-    names = ("design", f"fund at {exceed}, % of OI", "P(intervention) today's fund, pp",
-             "expected haircut, pp", "open interest given up", "or equity posted")  # fmt: skip
-    screen.table(names, [_beside(found, done) for done in found.designs])
-    screen.say("What a notch buys, changes at today's fund:")
-    screen.table(("notch", "P(intervention)", "need beyond the fund, mean"), _notches(found))
-    if np.count_nonzero(found.share) > 1:
-        screen.say(_pools(found))
-    _searched(screen, found)
-    screen.say("Sizing rules out of sample, on the fresh books and crashes of all looks:")
-    screen.table(("rule", "fund", "P(intervention)", "meets"), _practice(found))
-    for line in looks(found):
+    for section in sections(found):
+        screen.say(section.words)
+        screen.table(section.head, section.rows, section.left)
+    for line in [*pools(found), *optimum(found), *looks(found)]:
         screen.say(line)
     for line in notes(found):
         screen.note(line)
-    screen.say(f"the calibration: {folder / 'frontier.png'}, what_if.csv, prices.csv, practice.csv")
+    screen.say(f"the page: {folder / 'calibration.html'}")
 
 
 def _capitals(found: "Calibration") -> list[list[str]]:
@@ -182,40 +212,40 @@ def _notches(found: "Calibration") -> list[list[str]]:
     ]
 
 
-def _pools(found: "Calibration") -> str:
+def pools(found: "Calibration") -> list[str]:
     """How pools share the capital, as they do and by what they would draw."""
+    if np.count_nonzero(found.share) < 2:
+        return []
     columns = tables.pool_columns(found)
     each = ", ".join(
         f"{name} {percent(now)} today, {percent(drawn)} by draws"
         for name, now, drawn in zip(*columns.values(), strict=True)
         if now > 0
     )
-    return f"Pools' shares by E[draw | need near F*]: {each}."
+    return [f"Pools' shares by E[draw | need near F*]: {each}."]
 
 
-def _searched(screen: Screen, found: "Calibration") -> None:
+def optimum(found: "Calibration") -> list[str]:
     """The single optimum, named as what it is, and the second opinion."""
     one = found.searched
     if one is None:
-        return
+        return []
     weights = ", ".join(
         f"{name} {value:g}"
         for name, value in vars(found.config.design.weights).items()
         if value is not None
     )
     costs = ", ".join(f"{name} {100 * x:.4g} %" for name, x in one.cost.items())
-    screen.say(
+    caps = ", ".join(f"{x:.3g}" for x in np.unique(np.asarray(one.levers.leverage_cap)).tolist())
+    return [
         f"A single optimum only under your weights ({weights}) and response "
         f"{found.config.design.response or 0:g}: {one.winner}. Cost per crash, of open interest, on the same "
         f"other {counted(one.paths, 'crash')}: {costs}; {one.evaluations} evaluations each; searched at "
-        f"P(intervention) {percent(one.exceed[0])}."
-    )
-    caps = ", ".join(f"{x:.3g}" for x in np.unique(np.asarray(one.levers.leverage_cap)).tolist())
-    screen.say(
+        f"P(intervention) {percent(one.exceed[0])}.",
         f"  leverage caps x {caps}; maintenance x {float(one.levers.maintenance):.3g}; capital outside F x "
         f"{float(one.levers.vault):.3g}; fee {100 * float(one.levers.fee):+.3g} % of notional; fees to pools "
-        f"{100 * float(one.levers.fee_to_pool):+.3g} %"
-    )
+        f"{100 * float(one.levers.fee_to_pool):+.3g} %",
+    ]
 
 
 def _practice(found: "Calibration") -> list[list[str]]:

@@ -27,8 +27,6 @@ def prepare(config: SimulationConfig) -> None:
         os.environ["XLA_FLAGS"] = f"{flags} {FLAG}".strip()
     if config.device == "cpu":
         os.environ["JAX_PLATFORMS"] = "cpu"
-    # XLA calls its own preferences features that this machine lacks, whenever it finds a program.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     import jax
 
     if os.environ.get("JAX_DISABLE_JIT", "").lower() in ("1", "true", "yes"):
@@ -50,8 +48,8 @@ def prepare(config: SimulationConfig) -> None:
         )
     from riskengine.montecarlo import programs
 
-    folder = cache()
-    if folder:
+    folder, quiet = cache(), os.environ.get("TF_CPP_MIN_LOG_LEVEL") == "3"
+    if folder and quiet:  # who imported jax before riskengine would see pages of warnings
         programs.keep(folder / "programs")
 
 

@@ -1,5 +1,6 @@
 """task=calibrate on the command line: what it answers and writes, that it goes on, and what it refuses."""
 
+import html
 import json
 import re
 from pathlib import Path
@@ -71,9 +72,26 @@ def test_the_answer_leads_with_a_range_and_ends_with_the_main_figure(done, runs)
 
 def test_every_file_is_there(done, runs):
     files = {p.name for p in folder(runs).iterdir()} - {".lock"}
-    expected = {f"{name}.csv" for name in CSV} | {"config.yaml", "estimates.json", "manifest.json"}
+    expected = {f"{name}.csv" for name in CSV} | {
+        "config.yaml", "estimates.json", "manifest.json", "calibration.html",
+    }  # fmt: skip
     assert files == expected | {f"{n}.{kind}" for n in FIGURES for kind in ("svg", "png")}
     assert json.loads((folder(runs) / "manifest.json").read_text())["exit_code"] == 0
+
+
+def test_the_page_holds_what_the_terminal_says(done, runs):
+    """Every cell of every table, all figures, the verdict; no script and nothing from elsewhere."""
+    page = html.unescape((folder(runs) / "calibration.html").read_text())
+    assert done.last in page and '<h2 id="verification">Verified by simulation</h2>' in page
+    assert "<script" not in page and not re.search(r'(src|href)="(?!data:image/svg)', page)
+    assert page.count("<img") == len(FIGURES)
+    said = re.sub(r"\s+", "", re.sub("<[^>]+>", " ", page))
+    rows = [line for line in done.out.splitlines() if re.match(r" ?\S.*  \S", line)]
+    assert len(rows) > 40
+    for cell in (c for line in rows for c in re.split(r"  +", line.strip()) if "─" not in c):
+        assert re.sub(r"\s+", "", cell) in said, cell
+    for line in (x for x in done.out.splitlines() if x.startswith("look ")):
+        assert re.sub(r"\s+", "", line) in said
 
 
 def test_designs_are_put_beside_todays(done, runs):
@@ -133,6 +151,8 @@ def test_a_stopped_search_goes_on_and_what_is_not_met_says_what_binds(worker, do
     for name in ("frontier.csv", "risks.csv", "curves.csv"):
         assert (one / name).read_bytes() == (folder(runs) / name).read_bytes()
     assert "only under your weights (capital 0.01, open_interest 0.001)" in resumed.out
+    page = html.unescape((one / "calibration.html").read_text())
+    assert ">Not met</h2>" in page and "One optimum, with your weights" in page
     assert "gradient search: 2 of 8 evaluations" in resumed.err
     design = json.loads((one / "estimates.json").read_text())["design"]
     cost = design["cost"]
