@@ -18,7 +18,7 @@ import numpy as np
 from scipy import integrate, special, stats
 
 from riskengine.app import answers
-from riskengine.calibration import frontier, target
+from riskengine.calibration import assumptions, frontier, target
 from riskengine.calibration.frontier import Needs
 from riskengine.montecarlo import estimators, grid, importance, keys, two_level
 from riskengine.montecarlo.estimators import Estimate, Sample
@@ -326,6 +326,28 @@ def rare(exceed: float, what: str) -> Callable[[Random], Answer]:
 DISCRETE = "order statistics promise at least the level"
 
 
+LINE = np.asarray([0.3, 0.2, 0.17, 0.15, 0.14, 0.08, 0.05, 0.05, 0.04, 0.03, 0.02, 0.0])
+BOW = np.asarray([0.1, 0.05, -0.05, 0.0, 0.0, 0.05, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0])
+
+
+def share_of(number: int) -> Callable[[Random], Answer]:
+    """One of twelve assumptions: 64 sets, parabolas, a product, and the error of few paths."""
+    each = LINE**2 / 3.0 + 4.0 * BOW**2 / 45.0
+
+    def draw(random: Random) -> Answer:
+        seed = int(random.integers(2**31))
+        box = [assumptions.Assumption(str(j), 0.0, 1.0, 0.5) for j in range(len(LINE))]
+        sets = assumptions.design(box, 64, seed)
+        x = 2.0 * sets - 1.0
+        y = x @ LINE + x**2 @ BOW + 0.06 * x[:, 0] * x[:, 1] + random.normal(0.0, 0.07, len(x))
+        found = assumptions.shares(sets, y, np.full(len(LINE), 0.5), seed)
+        first, low, high = (float(v[number]) for v in (found.first, found.low, found.high))
+        about = (0.95, len(sets), None, "resampling", "fraction")
+        return Estimate("share", first, low, high, *about), float((each / each.sum())[number])
+
+    return draw
+
+
 def cases() -> Iterator[Case]:
     """Every kind of interval."""
     for p, variation in ((0.5, 0.3), (0.05, 1.0), (0.01, 1.0)):
@@ -354,6 +376,9 @@ def cases() -> Iterator[Case]:
     yield Case("mean per crash", "Pareto 1.5: no variance", mean(1.5), (0.5, HIGH),
                "no interval of a mean covers: flagged where one path is a tenth of the sum")  # fmt: skip
     yield Case("share of accounts hit, Wilson", "p = 0.02", accounts(0.02))
+    for number, said in ((0, "0.42"), (3, "0.10"), (6, "0.011"), (11, "0")):
+        yield Case("share of an assumption, resampling", f"{said} of twelve, 64 sets", share_of(number),
+                   (LOW, 1.0), "small shares are bounded by 0")  # fmt: skip
     for error in (0.003, 0.3):
         law = f"ε = 0.02, groups err by {error:g}"
         for what, name in (("p", "probability, two levels"), ("target", "fund target, two levels")):

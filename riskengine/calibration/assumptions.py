@@ -121,7 +121,9 @@ def band(surrogate: Surrogate, seed: int) -> tuple[float, float]:
 def shares(points: Values, y: Values, base: Values, seed: int, level: float = 0.95) -> Shares:
     """First-order indices of the fit; intervals from resampling the sets 200 times.
 
-    A fit without products of assumptions has no interactions: total indices equal the first.
+    A fit without products of assumptions has no interactions: total indices equal the first. An index
+    is a sum of squares, which noise makes positive in every sample, so the lower limit is that of the
+    quantiles or of their mirror image about the index, whichever is less (docs/coverage.md).
     """
     random = np.random.default_rng(seed)
     found = _indices(fit(points, y, base))
@@ -130,7 +132,7 @@ def shares(points: Values, y: Values, base: Values, seed: int, level: float = 0.
         again.append(_indices(fit(points[rows], y[rows], base)))
     tail = 0.5 * (1.0 - level)
     low, high = np.quantile(again, [tail, 1.0 - tail], axis=0)
-    return Shares(found, low, high)
+    return Shares(found, np.minimum(low, np.maximum(2.0 * found - high, 0.0)), high)
 
 
 def _indices(surrogate: Surrogate) -> Values:

@@ -46,6 +46,14 @@ def test_a_sum_of_lines_is_found_exactly():
     )
 
 
+def test_an_assumption_that_changes_nothing_may_have_no_share():
+    """Its index is a square of noise, so positive: the interval reaches 0, and others' do not."""
+    noise = np.random.default_rng(5).normal(0.0, 0.1, len(POINTS))
+    found = assumptions.shares(POINTS, 2.0 * (POINTS - BASE)[:, 0] + noise, BASE, 0)
+    assert (found.first > 0.0).all() and (found.low <= found.first).all()
+    assert found.low[0] > 0.5 and (found.low[1:] == 0.0).all() and (found.high[1:] > 0.0).all()
+
+
 def test_indices_are_shares_of_the_variance():
     found = assumptions.shares(POINTS, change(POINTS), BASE, 0)
     assert found.first == pytest.approx([0.9, 0.1, 0.0], abs=0.02)
