@@ -9,7 +9,6 @@ import dataclasses
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,7 +18,7 @@ from riskengine.app import build, device, evidence, run, spread, store, tables
 from riskengine.app.build import Question
 from riskengine.app.config import Config
 from riskengine.app.kept import Kept, intact
-from riskengine.app.run import Interrupted, Outcome
+from riskengine.app.run import Outcome
 from riskengine.app.show import Screen
 from riskengine.app.store import RunFolder
 from riskengine.calibration import assumptions
@@ -94,16 +93,11 @@ def run_task(config: Config, screen: Screen, command: str = "") -> Outcome:
     device.prepare(config.simulation)
     device.probe()
     question = build.build(config)
-    screen.opening(config, question)
     key = run.key_of(config, question, ("design",), NOT_READ)
-    with store.open_run(Path(config.runs), config.name, key) as folder, run.stoppable():
+    with run.own_folder(config, question, key, screen, command) as folder:
         if folder.manifest:
             return run.done_before(folder, screen)
-        try:
-            return _compute(config, question, folder, screen, command)
-        except Interrupted:
-            folder.interrupt({"command": command})
-            raise
+        return _compute(config, question, folder, screen, command)
 
 
 def _compute(

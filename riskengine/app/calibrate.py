@@ -32,7 +32,7 @@ from riskengine.app.config import Config
 from riskengine.app.designs import WhatIf
 from riskengine.app.practice import Rule
 from riskengine.app.rare_capital import RareNeeds
-from riskengine.app.run import Broken, Interrupted, key_of, stoppable
+from riskengine.app.run import Broken, key_of, own_folder
 from riskengine.app.search import Searched
 from riskengine.app.show import Screen
 from riskengine.calibration import frontier, levers, target
@@ -107,16 +107,10 @@ def run(config: Config, screen: Screen, command: str = "") -> Outcome:
     device.probe()
     question = build.build(config)
     space = designs.searched(question.setting, config.design.search) if weighed(config) else None
-    screen.opening(config, question)
-    with store.open_run(Path(config.runs), config.name, _key(config, question)) as folder:
-        with stoppable():
-            if folder.manifest:
-                return _done_before(folder, screen)
-            try:
-                return _compute(config, question, space, folder, screen, command)
-            except Interrupted:
-                folder.interrupt({"command": command})
-                raise
+    with own_folder(config, question, _key(config, question), screen, command) as folder:
+        if folder.manifest:
+            return _done_before(folder, screen)
+        return _compute(config, question, space, folder, screen, command)
 
 
 def weighed(config: Config) -> bool:

@@ -72,13 +72,25 @@ def run(config: Config, screen: Screen, command: str = "") -> Outcome:
     device.prepare(config.simulation)
     device.probe()
     question = build.build(config)
-    screen.opening(config, question)
     resolved, key = dataclasses.asdict(config), key_of(config, question, OF_OTHERS, unused(config))
-    with store.open_run(Path(config.runs), config.name, key) as folder, stoppable():
+    with own_folder(config, question, key, screen, command) as folder:
         if folder.manifest:
             return done_before(folder, screen)
+        return _compute(config, question, folder, screen, resolved, command)
+
+
+@contextlib.contextmanager
+def own_folder(
+    config: Config, question: Question, key: str, screen: Screen, command: str
+) -> Iterator[store.RunFolder]:
+    """The run's folder, which says whether it was done before; a stopped run is marked as such."""
+    with store.open_run(Path(config.runs), config.name, key) as folder, stoppable():
+        if folder.manifest:
+            yield folder
+            return
+        screen.opening(config, question)
         try:
-            return _compute(config, question, folder, screen, resolved, command)
+            yield folder
         except Interrupted:
             folder.interrupt({"command": command})
             raise

@@ -25,7 +25,7 @@ from riskengine.app.amounts import counted
 from riskengine.app.build import Question
 from riskengine.app.config import Config
 from riskengine.app.kept import Kept, intact
-from riskengine.app.run import Interrupted, Outcome
+from riskengine.app.run import Outcome
 from riskengine.app.show import Screen
 from riskengine.app.store import RunFolder
 from riskengine.calibration import likelihood, moves, sensitivity
@@ -67,16 +67,11 @@ def run_task(config: Config, screen: Screen, command: str = "") -> Outcome:
     device.prepare(config.simulation)
     device.probe()
     question = build.build(config)
-    screen.opening(config, question)
     key = run.key_of(config, question, (), NOT_READ)
-    with store.open_run(Path(config.runs), config.name, key) as folder, run.stoppable():
+    with run.own_folder(config, question, key, screen, command) as folder:
         if folder.manifest:
             return run.done_before(folder, screen)
-        try:
-            return _compute(config, question, folder, screen, command)
-        except Interrupted:
-            folder.interrupt({"command": command})
-            raise
+        return _compute(config, question, folder, screen, command)
 
 
 def _compute(
