@@ -59,7 +59,7 @@ def page(found: "Calibration", made: list[Figure], said: str, command: str) -> s
         "time": f"{facts['elapsed_seconds']:.0f} s",
     }
     return pages.rendered(
-        "calibration.html", {}, version=facts["riskengine"], sentence=said, met=found.verdict.met,
+        "calibration.html", {}, sentence=said, met=found.verdict.met,
         sections=words.sections(found), figures=shown, optimum=words.optimum(found),
         looks=words.looks(found), pools=words.pools(found), notes=words.notes(found), about=about,
         command=command,

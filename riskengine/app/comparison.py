@@ -4,7 +4,6 @@ import itertools
 from collections.abc import Sequence
 from pathlib import Path
 
-import riskengine
 from riskengine.app import charts, compare, pages, store, vega
 from riskengine.app.charts import BLUE, RED, Figure
 from riskengine.app.compare import PAYERS, PROBABILITIES, QUANTITIES, Venue
@@ -95,7 +94,6 @@ def page(found: Sequence[Venue], drawn: Figure) -> str:
     return pages.rendered(
         "comparison.html",
         {},
-        version=riskengine.__version__,
         found=found,
         sentence=compare.sentence(found),
         note=compare.NOTE,

@@ -10,8 +10,8 @@ import numpy as np
 
 from riskengine.app import build, colour, device, shadow, study
 from riskengine.app.config import Config
+from riskengine.app.files import shown
 from riskengine.app.show import Screen
-from riskengine.errors import printable
 from riskengine.montecarlo import probes, simulate
 
 KNOWN_BAD = {"0.10.2": "jax issue 39103", "0.11.0": "the same fault"}  # miscompute on CPU
@@ -124,7 +124,7 @@ def kept(_: Config) -> list[Finding]:
     if folder is None:
         return [Finding("programs", None, "not kept: RISKENGINE_CACHE is empty")]
     sizes = [path.stat().st_size for path in folder.rglob("*") if path.is_file()]
-    words = f"{len(sizes)} kept in {printable(str(folder))}, {sum(sizes) / 2**20:.0f} MiB"
+    words = f"{len(sizes)} kept in {shown(folder)}, {sum(sizes) / 2**20:.0f} MiB"
     return [Finding("programs", None, words)]
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import riskengine
 from riskengine.app.charts import Figure
 
 HERE = Path(__file__).parent
@@ -26,7 +27,7 @@ def shown(figure: Figure) -> Shown:
 
 
 def rendered(template: str, filters: Mapping[str, Callable[..., Any]], **said: Any) -> str:
-    """A template of this folder with what it says, in the style that all pages share."""
+    """A template of this folder with what it says, in the frame and style that all pages share."""
     import jinja2
 
     environment = jinja2.Environment(
@@ -35,4 +36,5 @@ def rendered(template: str, filters: Mapping[str, Callable[..., Any]], **said: A
     )  # fmt: skip
     environment.filters |= filters
     style = (HERE / "page.css").read_text(encoding="utf-8")
-    return environment.get_template(template).render(style=style, **said)
+    version = riskengine.__version__
+    return environment.get_template(template).render(style=style, version=version, **said)

@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-import riskengine
 from riskengine.app import charts, pages, vega
 from riskengine.app.amounts import hundredths, percent, usd
 from riskengine.app.canvas import INK
@@ -263,7 +262,6 @@ def page(found: "Found", drawn: Figure, said: str, notes: list[str], command: st
     return pages.rendered(
         "sensitivity.html",
         {},
-        version=riskengine.__version__,
         sentence=said,
         notes=notes,
         command=command,

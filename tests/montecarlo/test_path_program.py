@@ -279,14 +279,14 @@ def test_deleveraged_accounts_may_be_left_out(whole):
 
 def test_a_sweep_over_numbers_compiles_once(whole):
     program = simulate._program(tuple(jax.local_devices()), BATCH)
-    before = program._cache_size()
+    before = program.function._cache_size()
     for numbers in (dict(capital=3e3), dict(liquidation_fee=0.01), dict(book_above=0.5)):
         run(**(POOR | numbers))
     law = worlds.crash(exponent=0.5)
     thin = dataclasses.replace(law, depth=dataclasses.replace(law.depth, calm=0.5 * law.depth.calm))
     venue = rulebook.venue("hyperliquid", np.random.default_rng(0))
     simulate.simulate(KEY, books(), venue, thin, worlds.simulation(), PATHS, batch=BATCH)
-    assert program._cache_size() == before
+    assert program.function._cache_size() == before
 
 
 # Paths whose size is given
